@@ -1,0 +1,17 @@
+# SPDX-License-Identifier: Apache-2.0
+# Pages to be installed, named one by one; tests/build/clone.tap finds a page that is forgotten.
+dist_man_MANS += \
+	%D%/man/decode-events.1 \
+	%D%/man/qbench-scenario.5 \
+	%D%/man/qbench.1
+dist_doc_DATA += \
+	%D%/design.md \
+	%D%/memory-model.md \
+	%D%/shm-layout.md \
+	%D%/performance.md \
+	%D%/processes.md \
+	%D%/summary-json.md \
+	%D%/method.md \
+	%D%/record-format.md \
+	%D%/style.md \
+	%D%/sync.md

@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "cli/runs.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/host.h"
+#include "base/log.h"
+#include "base/strbuf.h"
+#include "cli/interrupt.h"
+#include "queue/queue.h"
+#include "report/report.h"
+#include "run/run.h"
+#include "shm/status.h"
+
+#define LIBS_MAX 16
+#define OPTIONS_MAX 64
+/* Of a private server, beside those of the workers: driver, enqueuers, syncer, set-up, the user's psql. */
+#define SPARE_CONNECTIONS 30
+
+struct runs {
+	struct qb_ctx *ctx;
+	struct qb_run_config *cfg;
+	struct qb_scenario sc;
+	char *libs_text;
+	const char *libs[LIBS_MAX];
+	size_t libs_count;
+	struct qb_server *server;
+	struct qb_run_result *results;
+	struct qb_report_entry *entries;
+	size_t count;                   /* results that are there */
+	struct qb_meta_setting settings[OPTIONS_MAX];
+	size_t settings_count;
+	int status;
+};
+
+static void raise_status(struct runs *r, int status)
+{
+	if (status > r->status)
+		r->status = status;
+}
+
+static int split_libs(struct runs *r, struct qb_err *err)
+{
+	char *save = NULL;
+
+	r->libs_text = qb_xstrdup(r->cfg->libs);
+	for (char *name = strtok_r(r->libs_text, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
+		const struct qb_queue_ops *ops = qb_queue_find(name);
+
+		if (!ops)
+			return qb_err_set(err, QB_EUSAGE, "there is no library \"%s\"; see 'qbench list'", name);
+		if (r->libs_count == LIBS_MAX)
+			return qb_err_set(err, QB_EUSAGE, "at most %d libraries in one invocation", LIBS_MAX);
+		if (r->sc.faults.kills && r->sc.faults.victim == QB_VICTIM_SYNCER &&
+		    !(ops->flags & QB_QUEUE_NEEDS_SYNCER))
+			return qb_err_set(err, QB_EUSAGE, "--victim=syncer: %s has no syncer; choose --lib=shm", name);
+		r->libs[r->libs_count++] = name;
+	}
+	return 0;
+}
+
+/* What decides a result goes into its record; where it is shown does not. */
+static void add_setting(void *opaque, const char *name, const char *value, enum qb_origin origin)
+{
+	struct runs *r = opaque;
+
+	if (r->settings_count == OPTIONS_MAX || !*value)
+		return;
+	struct qb_meta_setting *s = &r->settings[r->settings_count++];
+
+	(void)origin;
+	snprintf(s->key, sizeof(s->key), "%s", name);
+	snprintf(s->value, sizeof(s->value), "%s", value);
+}
+
+static uint64_t connections(const struct runs *r)
+{
+	uint64_t workers = r->sc.workers ? r->sc.workers : QB_SCENARIO_WORKERS_DEFAULT;
+	uint64_t each = r->cfg->slots == 1 ? 1 : r->cfg->slots + 1;
+
+	/* Twice: the connections of killed workers take a moment to go. */
+	return 2 * (workers + r->cfg->standbys) * each + SPARE_CONNECTIONS;
+}
+
+static void fill_report(const struct runs *r, const struct qb_report_entry *entries, size_t count,
+			struct qb_report *report)
+{
+	memset(report, 0, sizeof(*report));
+	qb_host_read(&report->host);
+	report->qbench_version = PACKAGE_VERSION;
+	report->entries = entries;
+	report->entries_count = count;
+	report->colour = 0;
+	(void)r;
+}
+
+/* A run came to its end, or as far as it could: keep its numbers and write them. */
+static void keep_result(struct runs *r, size_t idx)
+{
+	struct qb_run_result *result = &r->results[idx];
+	struct qb_report report;
+	struct qb_err err = { 0 };
+	char path[640];
+
+	r->entries[idx] = (struct qb_report_entry){
+		.summary = &result->summary, .meta = &result->meta, .dir = result->dir,
+		.wal_bytes = result->wal_bytes, .commits = result->commits, .interrupted = result->interrupted,
+	};
+	r->count = idx + 1;
+	snprintf(path, sizeof(path), "%s/summary.json", result->dir);
+	fill_report(r, &r->entries[idx], 1, &report);
+	if (qb_report_write(&report, qb_renderer_find("json", NULL), path, &err) < 0)
+		raise_status(r, qb_cli_fail(&err));
+	if (result->segment_path[0])
+		qb_log(QB_LOG_INFO, "the segment stays in %s: see 'qbench inspect'", result->segment_path);
+}
+
+/* 0 to go on with the next run. */
+static int one_run(struct runs *r, const char *lib, unsigned run_no)
+{
+	struct qb_run_result *result = &r->results[r->count];
+	struct qb_err err = { 0 };
+	int rc = qb_run_one(r->cfg, &r->sc, lib, run_no, r->server, result, &err);
+	int has_numbers = result->summary.run_id[0] != 0;
+
+	if (rc < 0 && rc != QB_EINTR)
+		qb_log(QB_LOG_ERROR, "%s", err.text);
+	if (has_numbers)
+		keep_result(r, r->count);
+	else
+		qb_meta_free(&result->meta);
+	if (rc == 0)
+		return 0;
+	raise_status(r, rc == QB_EINTR ? QB_EXIT_INTERRUPTED : rc == QB_EVERIFY ? QB_EXIT_VERIFY :
+			result->started || r->count ? QB_EXIT_ERROR : QB_EXIT_USAGE);
+	return rc == QB_EVERIFY ? 0 : rc;
+}
+
+static int print_report(struct runs *r)
+{
+	char *text = qb_xstrdup(r->cfg->format), *save = NULL;
+	struct qb_strbuf out = { 0 };
+	struct qb_report report;
+
+	fill_report(r, r->entries, r->count, &report);
+	for (char *name = strtok_r(text, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
+		const struct qb_renderer *renderer = qb_renderer_find(name, NULL);
+
+		if (renderer)
+			renderer->render(&report, &out);
+	}
+	size_t written = fwrite(qb_strbuf_text(&out), 1, out.bytes, stdout);
+	int rc = written == out.bytes ? 0 : -EIO;
+
+	qb_strbuf_free(&out);
+	free(text);
+	return rc;
+}
+
+static void open_server(struct runs *r, struct qb_err *err)
+{
+	if (!r->cfg->postgres_url)
+		qb_log(QB_LOG_INFO, "starting a private Postgres");
+	int rc = qb_server_open(r->cfg, connections(r), &r->server, err);
+
+	if (rc == QB_EINTR)
+		raise_status(r, QB_EXIT_INTERRUPTED);
+	else if (rc < 0) {
+		qb_cli_fail(err);
+		raise_status(r, QB_EXIT_USAGE);
+	}
+}
+
+/* They take memory, and may be all that is left of somebody's crash. */
+static void mention_leftovers(const struct runs *r)
+{
+	char first[512];
+	unsigned count = qb_leftover_segments(r->cfg->segment_dir, first, sizeof(first));
+
+	if (count)
+		qb_log(QB_LOG_INFO, "%u segment%s of runs that were killed in %s, for example %s: look with 'qbench inspect', "
+		       "finish with 'qbench recover', or remove the directory", count, count == 1 ? "" : "s",
+		       r->cfg->segment_dir, first);
+}
+
+static void all_runs(struct runs *r)
+{
+	for (size_t lib = 0; lib < r->libs_count; lib++)
+		for (unsigned n = 0; n < r->cfg->runs; n++)
+			if (one_run(r, r->libs[lib], n) != 0)
+				return;
+}
+
+int qb_cli_runs(struct qb_ctx *ctx)
+{
+	struct runs r = { .ctx = ctx, .cfg = &ctx->opts.run };
+	struct qb_err err = { 0 };
+
+	if (qb_scenario_load(r.cfg->scenario, &r.sc, &err) < 0 ||
+	    qb_scenario_override(&r.sc, &r.cfg->change, &err) < 0 || split_libs(&r, &err) < 0) {
+		free(r.libs_text);
+		return qb_cli_usage(ctx->cmd, &err);
+	}
+	qb_opts_each(ctx->cmd, &ctx->opts, add_setting, &r);
+	r.cfg->settings = r.settings;
+	r.cfg->settings_count = r.settings_count;
+	r.results = qb_xcalloc(r.libs_count * r.cfg->runs, sizeof(*r.results));
+	r.entries = qb_xcalloc(r.libs_count * r.cfg->runs, sizeof(*r.entries));
+	qb_catch_interrupts();
+	mention_leftovers(&r);
+	open_server(&r, &err);
+	if (r.server)
+		all_runs(&r);
+	char log_copy[640] = "";
+
+	if (r.count)
+		snprintf(log_copy, sizeof(log_copy), "%s/server.log", r.results[r.count - 1].dir);
+	qb_server_close(r.server, log_copy[0] ? log_copy : NULL);
+	if (r.count && print_report(&r) < 0)
+		raise_status(&r, QB_EXIT_ERROR);
+	for (size_t i = 0; i < r.count; i++)
+		qb_meta_free(&r.results[i].meta);
+	free(r.entries);
+	free(r.results);
+	free(r.libs_text);
+	return qb_cli_flush(r.status);
+}

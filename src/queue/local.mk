@@ -1,0 +1,8 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += %D%/libqb-queue.a
+%C%_libqb_queue_a_SOURCES = \
+	%D%/pgtx.c \
+	%D%/queue.h \
+	%D%/registry.c \
+	%D%/shm.c
+%C%_libqb_queue_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The record of a run, events.qbr, as bytes.  doc/record-format.md says the same in words.
+ *
+ * A record is a sequence of blocks: a frame of 16 bytes, then the body in msgpack.  Each block has
+ * its own check sum and is written with one call, so a record may end anywhere, also by a kill of
+ * its writer or a full disk: what stands before the last whole block is good.
+ */
+#ifndef QB_RECORD_FORMAT_H
+#define QB_RECORD_FORMAT_H
+
+#include <stdint.h>
+
+#define QB_RECORD_VERSION 1u
+#define QB_RECORD_MAGIC "QBRB"
+#define QB_RECORD_MAGIC_BYTES 4u
+#define QB_RECORD_FRAME_BYTES 16u
+#define QB_RECORD_BODY_BYTES_MAX (16u << 20)
+#define QB_RECORD_BLOCK_EVENTS_MAX 16384u       /* that the writer puts in one block */
+
+/* A reader skips types that it does not know. */
+enum qb_record_type {
+	QB_RECORD_NONE = 0,
+	QB_RECORD_META = 1,     /* map: the run's description, see meta.h; the first block */
+	QB_RECORD_EVENTS = 2,   /* array [seat, first_seq, count, bin of count * 64 bytes] */
+	QB_RECORD_CLOCK = 3,    /* map: mode, first and last triple */
+	QB_RECORD_END = 4,      /* map name -> unsigned: final counters, at an orderly end */
+	QB_RECORD_ENDS = 5,     /* array [counts, first, bin of 24 bytes a job], see ends.h */
+};
+
+/* Frame: magic[4]; little-endian u32: type, body bytes, CRC-32C of (type, bytes, body). */
+static inline uint32_t qb_record_load32(const uint8_t *p)
+{
+	return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
+}
+
+static inline void qb_record_store32(uint8_t *p, uint32_t v)
+{
+	p[0] = (uint8_t)v;
+	p[1] = (uint8_t)(v >> 8);
+	p[2] = (uint8_t)(v >> 16);
+	p[3] = (uint8_t)(v >> 24);
+}
+
+#endif

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += %D%/libqb-report.a
+%C%_libqb_report_a_SOURCES = \
+	%D%/again.c \
+	%D%/findings.c \
+	%D%/json.c \
+	%D%/md.c \
+	%D%/model.c %D%/model.h \
+	%D%/report.c %D%/report.h \
+	%D%/rows.c \
+	%D%/settings.c \
+	%D%/text.c

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Markdown as GitHub shows it. */
+#include "report/model.h"
+
+#include <string.h>
+
+/* Nothing in a name or value may end a cell, begin a tag or break the line. */
+static void put_escaped(struct qb_strbuf *out, const char *text)
+{
+	for (; *text; text++) {
+		if (strchr("|\\`*_<>[]#", *text))
+			qb_strbuf_add(out, "\\");
+		qb_strbuf_add_bytes(out, *text == '\n' ? " " : text, 1);
+	}
+}
+
+static void put_table(struct qb_strbuf *out, const struct qb_section *s)
+{
+	struct qb_table t;
+
+	qb_table_build(&t, s);
+	qb_strbuf_add(out, "| |");
+	for (size_t c = 0; c < t.columns; c++) {
+		qb_strbuf_add(out, " ");
+		put_escaped(out, s->groups[c].library);
+		qb_strbuf_add(out, " |");
+	}
+	qb_strbuf_add(out, "\n|---|");
+	for (size_t c = 0; c < t.columns; c++)
+		qb_strbuf_add(out, "---:|");
+	qb_strbuf_add(out, "\n");
+	for (size_t i = 0; i < t.rows_count; i++) {
+		const struct qb_row *row = &t.rows[i];
+
+		/* A cell's leading blanks would vanish: a dash stands for an indent. */
+		qb_strbuf_add(out, row->label[0] == ' ' ? "| – " : "| ");
+		put_escaped(out, row->label + strspn(row->label, " "));
+		qb_strbuf_add(out, " |");
+		for (size_t c = 0; c < t.columns; c++) {
+			int bold = row->moods[c] == QB_CELL_BAD;
+
+			qb_strbuf_add(out, bold ? " **" : " ");
+			if (!row->heading)
+				put_escaped(out, row->cells[c]);
+			qb_strbuf_add(out, bold ? "** |" : " |");
+		}
+		qb_strbuf_add(out, "\n");
+	}
+	qb_table_free(&t);
+}
+
+static void put_runs(struct qb_strbuf *out, const struct qb_section *s)
+{
+	qb_strbuf_add(out, "\n<details><summary>Runs</summary>\n\n| run | account | directory |\n"
+		      "|---|---|---|\n");
+	for (size_t g = 0; g < s->groups_count; g++)
+		for (size_t i = 0; i < s->groups[g].runs_count; i++) {
+			const struct qb_report_entry *e = s->groups[g].runs[i];
+
+			qb_strbuf_add(out, "| ");
+			put_escaped(out, e->summary->run_id);
+			qb_strbuf_add(out, e->summary->verified ? " | adds up | " :
+				      " | **does not add up** | ");
+			put_escaped(out, e->dir ? e->dir : "");
+			qb_strbuf_add(out, " |\n");
+		}
+	qb_strbuf_add(out, "\n</details>\n");
+}
+
+void qb_report_md(const struct qb_report *r, struct qb_strbuf *out)
+{
+	struct qb_strbuf line = { 0 };
+	struct qb_model m;
+
+	qb_model_build(&m, r);
+	for (size_t i = 0; i < m.sections_count; i++) {
+		const struct qb_section *s = &m.sections[i];
+
+		qb_strbuf_add(out, i ? "\n## " : "## ");
+		put_escaped(out, s->scenario);
+		qb_strbuf_add(out, "\n\n");
+		qb_section_settings(s, &line);
+		qb_strbuf_add(&line, ". ");
+		qb_section_versions(r, s, &line);
+		put_escaped(out, qb_strbuf_text(&line));
+		qb_strbuf_add(out, ".\n\n");
+		qb_strbuf_clear(&line);
+		put_table(out, s);
+		qb_findings(s, &line);
+		qb_strbuf_add(out, "\n");
+		put_escaped(out, qb_strbuf_text(&line));
+		qb_strbuf_add(out, "\n");
+		qb_strbuf_clear(&line);
+		put_runs(out, s);
+	}
+	if (m.sections_count == 0)
+		qb_strbuf_add(out, "No runs.\n");
+	qb_model_free(&m);
+	qb_strbuf_free(&line);
+}

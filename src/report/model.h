@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The table that text and Markdown show: a section for each scenario, a column for each library, a
+ * row for each number.  Several runs of a library share a cell: median and range.  Private to this
+ * room.
+ */
+#ifndef QB_REPORT_MODEL_H
+#define QB_REPORT_MODEL_H
+
+#include "report/report.h"
+
+#define QB_CELL_BYTES 64
+#define QB_LABEL_BYTES 48
+
+/* All runs of one library under one scenario, in the order of the report. */
+struct qb_group {
+	const char *library;
+	const struct qb_report_entry **runs;
+	size_t runs_count;
+};
+
+struct qb_section {
+	const char *scenario;
+	struct qb_group *groups;
+	size_t groups_count;
+};
+
+struct qb_model {
+	struct qb_section *sections;
+	size_t sections_count;
+};
+
+enum qb_cell_mood { QB_CELL_PLAIN, QB_CELL_GOOD, QB_CELL_BAD };
+
+struct qb_row {
+	char label[QB_LABEL_BYTES];
+	int heading;                    /* no cells: a title over the rows that follow */
+	char (*cells)[QB_CELL_BYTES];   /* one per group */
+	uint8_t *moods;                 /* enum qb_cell_mood, one per group */
+};
+
+struct qb_table {
+	struct qb_row *rows;
+	size_t rows_count;
+	size_t columns;
+};
+
+void qb_model_build(struct qb_model *m, const struct qb_report *r);
+void qb_model_free(struct qb_model *m);
+
+/* rows.c: the rows of a section; those that would be empty for every library are left out. */
+void qb_table_build(struct qb_table *t, const struct qb_section *s);
+void qb_table_free(struct qb_table *t);
+
+/* settings.c: the name of setting i, 0 behind the last; and its value as text, "-" for none. */
+#define QB_SETTING_BYTES 96
+int qb_setting_key(const struct qb_meta *m, unsigned i, char key[QB_SETTING_BYTES]);
+void qb_setting(const struct qb_meta *m, const char *key, char value[QB_SETTING_BYTES]);
+
+/* Median (the upper one of an even count, as in the original) and range over runs. */
+struct qb_over_runs { double median, min, max; };
+/* Sorts values. count > 0. */
+struct qb_over_runs qb_over_runs(double *values, size_t count);
+
+/* findings.c: what it means, in a few sentences made of the numbers; one paragraph, no newline. */
+void qb_findings(const struct qb_section *s, struct qb_strbuf *out);
+/* "8 s at 40 jobs/s, 5 tenants, seed 20, 10 workers ...": of the first run. */
+void qb_section_settings(const struct qb_section *s, struct qb_strbuf *out);
+/* Versions of qbench and the server, and the machine, each "" when unknown. */
+void qb_section_versions(const struct qb_report *r, const struct qb_section *s,
+			 struct qb_strbuf *out);
+
+/* Appends "12.3 ms", or "> 9.9 s" for QB_BEYOND_WATCH with what was watched. */
+void qb_put_resume_ns(struct qb_strbuf *out, uint64_t ns, uint64_t watch_ns);
+
+#endif

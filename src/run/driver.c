@@ -1,0 +1,531 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "run/driver.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/utsname.h>
+#include <unistd.h>
+
+#include "base/clock.h"
+#include "base/fdio.h"
+#include "base/host.h"
+#include "base/log.h"
+#include "base/proc.h"
+#include "base/strbuf.h"
+#include "run/process.h"
+#include "run/server.h"
+#include "shm/seat.h"
+#include "shm/wait.h"
+
+/* The original's rule, and the workload's: a job fails for good at its third failure. */
+#define MAX_ATTEMPTS 3
+#define TICK_NS (5 * QB_NS_PER_MS)
+#define CENSUS_EVERY_NS (50 * QB_NS_PER_MS)
+#define SAMPLE_EVERY_NS QB_NS_PER_S
+
+volatile sig_atomic_t qb_interrupted;
+
+/* ---- setting up ---- */
+
+static uint32_t round_up_pow2(uint64_t v)
+{
+	uint32_t p = 64;
+
+	while (p < v && p < QB_JOB_MAX)
+		p *= 2;
+	return p;
+}
+
+static int make_config(struct qb_driver *d, struct qb_config_shm *c, struct qb_err *err)
+{
+	const struct qb_run_config *cfg = d->cfg;
+	uint32_t workers = d->sc->workers ? d->sc->workers : QB_SCENARIO_WORKERS_DEFAULT;
+	struct qb_plan_totals totals;
+
+	qb_plan_totals(&d->plan, &totals);
+	qb_config_default(c);
+	/* Room for what the plan can pile up, as far as the encoding goes; beyond that enqueue waits. */
+	c->job_count = round_up_pow2(d->plan.count < 8192 ? d->plan.count + 64 : 8192);
+	c->ring_count = 2 * c->job_count;
+	uint64_t blocks = 2ull * c->job_count + 2 * (QB_PAYLOAD_BYTES_MAX / c->block_bytes);
+
+	c->block_count = blocks > QB_BLOCK_MAX ? QB_BLOCK_MAX : (uint32_t)blocks;
+	c->seat_count = workers + (uint32_t)cfg->standbys + 12;
+	c->effect_count = (uint32_t)d->plan.count;
+	c->worker_count = workers;
+	c->standby_count = (uint32_t)cfg->standbys;
+	c->slots_per_worker = (uint32_t)cfg->slots;
+	c->ack_mode = (uint32_t)cfg->ack;
+	c->backoff = (uint32_t)cfg->backoff;
+	c->jitter_permille = (uint32_t)cfg->jitter_permille;
+	c->poll_ns = cfg->poll_ns;
+	c->seed = d->sc->seed;
+	/* Spinning pays only with a core for everybody who might. */
+	c->spin_ns = workers + 3 <= qb_proc_cores() ? 5000 : 0;
+	c->readers = 1u << QB_READER_RECORD;
+	if (d->ops->flags & QB_QUEUE_NEEDS_SYNCER)
+		c->readers |= 1u << QB_READER_SYNC;
+	memset(c->queue, 0, sizeof(c->queue));
+	strncpy(c->queue, d->ops->name, sizeof(c->queue) - 1);
+	if (qb_seg_bytes(c) < 0)
+		return qb_err_set(err, QB_EUSAGE, "these numbers of workers, slots and jobs do not fit into a segment");
+	return 0;
+}
+
+/* The directory that holds only the segment, for nobody else to enter. 0 or negative; -EEXIST without text. */
+static int make_segment_dir(struct qb_driver *d, struct qb_err *err)
+{
+	int len = snprintf(d->segment_dir, sizeof(d->segment_dir), "%s/qbench-%s", d->cfg->segment_dir,
+			   d->result->meta.run_id);
+	int rc = 0;
+
+	if (len >= (int)sizeof(d->segment_dir))
+		rc = qb_err_set(err, QB_EUSAGE, "--segment-dir is too long");
+	else if (mkdir(d->segment_dir, 0700) < 0)
+		rc = errno == EEXIST ? -EEXIST :
+			qb_err_errno(err, errno, "could not create %s: name another directory with --segment-dir",
+				     d->segment_dir);
+	if (rc < 0)
+		d->segment_dir[0] = 0;
+	return rc;
+}
+
+/* A name that no other run has, here or where the segments are, and a directory in each place. */
+static int make_dirs(struct qb_driver *d, struct qb_err *err)
+{
+	struct qb_run_result *r = d->result;
+	char *run_id = r->meta.run_id;
+	int rc = qb_mkdir_p(d->cfg->results_dir, 0755, err);
+
+	if (rc < 0)
+		return qb_err_context(err, "--results-dir");
+	/* Two runs within a second get a number behind. */
+	for (unsigned n = 1; n < 1000; n++) {
+		int len = snprintf(run_id, sizeof(r->meta.run_id), "%s-%s-%llu", d->ops->name, d->sc->name,
+				   (unsigned long long)(r->meta.started_wall_ns / QB_NS_PER_S));
+
+		if (n > 1 && len < (int)sizeof(r->meta.run_id))
+			snprintf(run_id + len, sizeof(r->meta.run_id) - (size_t)len, "-%u", n);
+		if (snprintf(r->dir, sizeof(r->dir), "%s/%s", d->cfg->results_dir, run_id) >= (int)sizeof(r->dir))
+			return qb_err_set(err, QB_EUSAGE, "--results-dir is too long");
+		if (mkdir(r->dir, 0755) < 0) {
+			if (errno == EEXIST)
+				continue;
+			return qb_err_errno(err, errno, "--results-dir: could not create %s", r->dir);
+		}
+		rc = make_segment_dir(d, err);
+		if (rc == 0)
+			return 0;
+		rmdir(r->dir);
+		if (rc != -EEXIST)
+			return rc;
+	}
+	r->dir[0] = 0;
+	return qb_err_set(err, QB_EUSAGE, "%s is full of runs of this second", d->cfg->results_dir);
+}
+
+static void describe(struct qb_driver *d)
+{
+	struct qb_meta *m = &d->result->meta;
+	const struct qb_scenario *sc = d->sc;
+	char text[96];
+
+	strncpy(m->library, d->ops->name, sizeof(m->library) - 1);
+	memcpy(m->scenario, sc->name, sizeof(sc->name) < sizeof(m->scenario) ? sizeof(sc->name) : sizeof(m->scenario));
+	m->duration_ns = sc->duration_ns;
+	m->rate = sc->rate;
+	m->tenants = sc->tenants;
+	m->tenant_skew = sc->tenant_skew;
+	m->seed = sc->seed;
+	m->workers = sc->workers ? sc->workers : QB_SCENARIO_WORKERS_DEFAULT;
+	m->slots = (uint32_t)d->cfg->slots;
+	strcpy(m->ack, d->ops->flags & QB_QUEUE_IN_SEGMENT && d->cfg->ack == QB_ACK_SHM ? "shm" : "durable");
+	strcpy(m->ambiguous, d->ops->flags & QB_QUEUE_IN_SEGMENT && d->cfg->ambiguous == QB_EFFECT_OPAQUE ? "park" : "retry");
+	strcpy(m->backoff, d->cfg->backoff == QB_BACKOFF_POW4 ? "pow4" : "immediate");
+	snprintf(m->qbench_version, sizeof(m->qbench_version), "%s", PACKAGE_VERSION);
+	snprintf(m->server_version, sizeof(m->server_version), "%s", qb_server_version(d->server));
+	struct utsname host;
+
+	if (uname(&host) == 0)
+		snprintf(m->host, sizeof(m->host), "%.60s %.30s", host.sysname, host.release);
+	m->kinds_count = sc->kinds_count < QB_META_KINDS_MAX ? sc->kinds_count : QB_META_KINDS_MAX;
+	for (uint32_t i = 0; i < m->kinds_count; i++)
+		snprintf(m->kinds[i], sizeof(m->kinds[i]), "%s", sc->kinds[i].name);
+	m->error_classes_count = QB_ERROR_CLASS_COUNT;
+	for (unsigned i = 0; i < QB_ERROR_CLASS_COUNT; i++)
+		snprintf(m->error_classes[i], sizeof(m->error_classes[i]), "%s", qb_error_class_name(i));
+	snprintf(text, sizeof(text), "%u", sc->faults.kills);
+	qb_meta_setting(m, "kills planned", text);
+	qb_meta_setting(m, "victim planned", qb_victim_name(sc->faults.victim));
+	snprintf(text, sizeof(text), "%d", MAX_ATTEMPTS);
+	qb_meta_setting(m, "max_attempts", text);
+	qb_meta_setting(m, "server", qb_server_is_private(d->server) ? "private" : "given");
+	snprintf(text, sizeof(text), "%zu", d->plan.count);
+	qb_meta_setting(m, "planned", text);
+	struct qb_host facts;
+	char key[32], value[96];
+
+	qb_host_read(&facts);
+	for (unsigned i = 0; qb_host_fact(&facts, i, key, sizeof(key), value, sizeof(value)); i++)
+		qb_meta_setting(m, key, value);
+	for (size_t i = 0; i < d->cfg->settings_count; i++)
+		qb_meta_setting(m, d->cfg->settings[i].key, d->cfg->settings[i].value);
+}
+
+static int make_segment(struct qb_driver *d, struct qb_err *err)
+{
+	const char *run_id = d->result->meta.run_id;
+	struct qb_strbuf packed = { 0 };
+	struct qb_config_shm cfg;
+	int rc = make_config(d, &cfg, err);
+
+	if (rc < 0)
+		return rc;
+	qb_meta_pack(&d->result->meta, &packed);
+	cfg.meta_bytes = (uint32_t)QB_ROUND_UP(packed.bytes + sizeof(uint32_t), 64);
+	struct qb_seg_identity id = {
+		.run_id = run_id,
+		.cluster_id = qb_server_cluster_id(d->server),
+		.boot_id = qb_boot_id(),
+		.creator_start_ticks = qb_proc_start_ticks(getpid()),
+		.meta = packed.data,
+		.meta_bytes = packed.bytes,
+	};
+
+	snprintf(d->segment_path, sizeof(d->segment_path), "%s/segment", d->segment_dir);
+	rc = qb_seg_create(d->segment_path, &cfg, &id, &d->seg);
+	if (rc == -ENOSPC)
+		qb_err_set(err, rc, "there is no room for the segment of %.1f MiB in %s: free some, make that file system "
+			   "larger, or name another directory with --segment-dir",
+			   (double)qb_seg_bytes(&cfg) / 1048576, d->cfg->segment_dir);
+	else if (rc < 0)
+		qb_err_set(err, rc, "could not create the segment %s: %s", d->segment_path, qb_strerror(rc));
+	qb_strbuf_free(&packed);
+	return rc;
+}
+
+static int take_seat(struct qb_driver *d, struct qb_err *err)
+{
+	int seat = qb_seat_take(&d->seg, QB_ROLE_DRIVER);
+
+	if (seat < 0)
+		return qb_err_set(err, seat, "%s", qb_strerror(seat));
+	d->seat = (uint32_t)seat;
+	qb_seat_name(&d->seg, d->seat, (uint32_t)getpid(), qb_proc_start_ticks(getpid()));
+	qb_store_release64(&d->seg.seats[seat].ready_raw, qb_stamp());
+	qb_store_relaxed32(&d->seg.hdr->submitter_seat, d->seat);
+	/* The feeder looks for room first; what does not fit all the same is counted. */
+	qb_event_open(&d->log, &d->seg, d->seat, QB_OVERFLOW_DROP);
+	d->env = (struct qb_queue_env){
+		.seg = &d->seg, .seat = d->seat, .role = QB_ROLE_DRIVER,
+		.conninfo = qb_server_conninfo(d->server), .poll_ns = d->cfg->poll_ns,
+	};
+	return 0;
+}
+
+static int set_up(struct qb_driver *d, struct qb_err *err)
+{
+	char path[640];
+	int rc = qb_plan_build(d->sc, &d->plan, err);
+
+	if (rc < 0)
+		return rc;
+	if (d->sc->faults.kills > 0 && d->sc->faults.victim == QB_VICTIM_SYNCER &&
+	    !(d->ops->flags & QB_QUEUE_NEEDS_SYNCER))
+		return qb_err_set(err, QB_EUSAGE, "--victim=syncer: %s has no syncer", d->ops->name);
+	d->result->meta.started_wall_ns = qb_wall_ns();
+	rc = make_dirs(d, err);
+	if (rc < 0)
+		return rc;
+	describe(d);
+	rc = make_segment(d, err);
+	if (rc == 0)
+		rc = take_seat(d, err);
+	if (rc == 0)
+		rc = d->ops->setup(&d->env, err);
+	if (rc < 0)
+		return rc;
+	snprintf(path, sizeof(path), "%s/events.qbr", d->result->dir);
+	rc = qb_recorder_open(&d->recorder, &d->seg, path, &d->result->meta, err);
+	if (rc < 0)
+		return rc;
+	d->feeder = (struct qb_feeder){
+		.plan = &d->plan, .ops = d->ops, .env = d->env, .log = &d->log,
+		.max_attempts = MAX_ATTEMPTS, .effect_class = (uint16_t)d->cfg->ambiguous,
+		.open_max = 2 * (size_t)d->sc->rate,
+	};
+	rc = qb_feeder_open(&d->feeder, err);
+	if (rc < 0)
+		return rc;
+	d->faults = (struct qb_faults){ .seg = &d->seg, .log = &d->log };
+	qb_faults_plan(&d->faults, d->sc);
+	rc = qb_tend_start(d, err);
+	return rc < 0 ? rc : qb_tend_wait_ready(d, err);
+}
+
+/* ---- the run ---- */
+
+static void sample(struct qb_driver *d, uint64_t now)
+{
+	uint64_t pages = 0, processes = 0;
+
+	if (now - d->sampled_ns < SAMPLE_EVERY_NS)
+		return;
+	d->sampled_ns = now;
+	for (uint32_t seat = 1; seat < d->seg.cfg.seat_count; seat++) {
+		uint32_t pid = qb_load_relaxed32(&d->seg.seats[seat].pid);
+		char path[48];
+		unsigned long size, resident, shared;
+
+		if (pid == 0)
+			continue;
+		snprintf(path, sizeof(path), "/proc/%u/statm", pid);
+		FILE *f = fopen(path, "re");
+
+		/* Without the shared pages, which would be counted once per process. */
+		if (f && fscanf(f, "%lu %lu %lu", &size, &resident, &shared) == 3) {
+			pages += resident - shared;
+			processes++;
+		}
+		if (f)
+			fclose(f);
+	}
+	qb_process_note(&d->log, QB_EV_RESOURCE_SAMPLE, QB_ROLE_DRIVER, d->seat, pages * (uint64_t)sysconf(_SC_PAGESIZE),
+			processes);
+}
+
+static void show(struct qb_driver *d, const char *phase)
+{
+	const uint64_t *t = d->recorder.tally;
+	struct qb_progress_numbers n = {
+		.elapsed_ns = qb_now_ns() - d->start_ns, .planned = d->plan.count, .submitted = d->feeder.submitted,
+		.acknowledged = d->feeder.acknowledged, .completed = t[QB_EV_JOB_COMPLETED],
+		.failed = t[QB_EV_JOB_DISCARDED], .kills = d->faults.done, .kills_planned = d->faults.count,
+		.phase = phase,
+	};
+
+	qb_progress_show(&d->progress, &d->seg, &n);
+}
+
+/* Everything that is due now. */
+static int duties(struct qb_driver *d, const char *phase, struct qb_err *err)
+{
+	uint64_t now = qb_now_ns();
+
+	qb_feeder_poll(&d->feeder);
+	qb_faults_poll(&d->faults, now - d->start_ns);
+	int rc = qb_tend_poll(d, err);
+
+	if (rc == 0)
+		rc = qb_recorder_poll(&d->recorder, err);
+	if (rc < 0)
+		return rc;
+	sample(d, now);
+	show(d, phase);
+	return 0;
+}
+
+static void nap(struct qb_driver *d)
+{
+	uint64_t now = qb_now_ns(), until = now + TICK_NS;
+	uint64_t next = qb_feeder_next_ns(&d->feeder), kill = qb_faults_next_ns(&d->faults);
+
+	/* A job that is overdue waits for room, not for its time. */
+	if (next > now && next < until)
+		until = next;
+	if (kill != UINT64_MAX && d->start_ns + kill > now && d->start_ns + kill < until)
+		until = d->start_ns + kill;
+	if (next <= now)
+		until = now + QB_NS_PER_MS / 4;
+	qb_park_prepare(&d->seg, d->seat, 0);
+	if (qb_feeder_has_news(&d->feeder))
+		qb_park_cancel(&d->seg, d->seat);
+	else
+		qb_park(&d->seg, d->seat, until - now);
+}
+
+static int is_drained(struct qb_driver *d, int *drained, struct qb_err *err)
+{
+	struct qb_queue_census c;
+
+	*drained = 0;
+	if (qb_feeder_unsettled(&d->feeder))
+		return 0;
+	/* A queue that went away is opened again here when the threads do the enqueuing. */
+	if (!d->feeder.q && d->ops->open(&d->feeder.env, &d->feeder.q, NULL) < 0) {
+		d->feeder.q = NULL;
+		return 0;
+	}
+	int rc = d->ops->census(d->feeder.q, &c, err);
+
+	if (rc < 0) {
+		/* Postgres may be on its way back. */
+		d->ops->close(d->feeder.q);
+		d->feeder.q = NULL;
+		return 0;
+	}
+	*drained = c.by_outcome[QB_OUTCOME_QUEUED] + c.by_outcome[QB_OUTCOME_WAITING] +
+		   c.by_outcome[QB_OUTCOME_HELD] == 0;
+	return 0;
+}
+
+static int load_phase(struct qb_driver *d, struct qb_err *err)
+{
+	while (d->feeder.next < d->plan.count || d->faults.done < d->faults.count) {
+		int rc = duties(d, "load", err);
+
+		if (rc < 0)
+			return rc;
+		if (qb_interrupted)
+			return QB_EINTR;
+		/* Kills for which no victim turns up any more are given up with the end of the watch. */
+		if (d->feeder.next == d->plan.count &&
+		    qb_now_ns() - d->start_ns > d->sc->duration_ns + d->cfg->drain_ns)
+			break;
+		nap(d);
+	}
+	return 0;
+}
+
+int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err)
+{
+	uint64_t deadline = qb_now_ns() + d->cfg->drain_ns, census_ns = 0;
+
+	*drained = 0;
+	while (!*drained && qb_now_ns() < deadline) {
+		int rc = duties(d, "drain", err);
+
+		if (rc == 0 && qb_now_ns() - census_ns >= CENSUS_EVERY_NS) {
+			rc = is_drained(d, drained, err);
+			census_ns = qb_now_ns();
+		}
+		if (rc < 0)
+			return rc;
+		if (qb_interrupted)
+			return QB_EINTR;
+		nap(d);
+	}
+	d->in_a_hurry = !*drained;
+	if (!*drained)
+		qb_log(QB_LOG_WARNING, "%s: not everything was finished %.0f s after the last enqueue", d->ops->name,
+		       (double)d->cfg->drain_ns / 1e9);
+	return 0;
+}
+
+static void wait_start(struct qb_driver *d)
+{
+	/* The first tick of the plan is 1/rate after the start: whatever the processes still do is over by then. */
+	d->start_ns = qb_now_ns() + 20 * QB_NS_PER_MS;
+	d->feeder.start_ns = d->start_ns;
+	qb_sleep_until_ns(d->start_ns);
+}
+
+static int run_phases(struct qb_driver *d, struct qb_err *err)
+{
+	uint64_t wal0 = 0, commits0 = 0, wal1 = 0, commits1 = 0;
+	int have_load = qb_server_load(d->server, &wal0, &commits0) == 0;
+
+	wait_start(d);
+	int drained = 0, rc = load_phase(d, err);
+
+	if (rc == 0)
+		rc = qb_drive_drain(d, &drained, err);
+	if (rc == 0 && drained)
+		d->drained_ns = qb_now_ns();
+	if (rc == QB_EINTR) {
+		d->result->interrupted = 1;
+		qb_progress_clear(&d->progress);
+		qb_log(QB_LOG_INFO, "interrupted: letting running jobs end, then writing what there is");
+	}
+	if (have_load && qb_server_load(d->server, &wal1, &commits1) == 0) {
+		d->result->wal_bytes = wal1 - wal0;
+		d->result->commits = commits1 - commits0;
+	}
+	return rc;
+}
+
+static void tear_down(struct qb_driver *d, int keep)
+{
+	qb_progress_clear(&d->progress);
+	qb_tend_kill_all(d);
+	qb_feeder_close(&d->feeder);
+	qb_faults_free(&d->faults);
+	if (d->recorder.w)
+		qb_recorder_close(&d->recorder, NULL, 0, NULL);
+	qb_plan_free(&d->plan);
+	if (d->seg.base && !keep) {
+		unlink(d->segment_path);
+		d->segment_path[0] = 0;
+	}
+	if (d->segment_dir[0] && !keep)
+		rmdir(d->segment_dir);
+	if (keep)
+		snprintf(d->result->segment_path, sizeof(d->result->segment_path), "%s", d->segment_path);
+	if (d->seg.base)
+		qb_seg_detach(&d->seg);
+	prctl(PR_SET_CHILD_SUBREAPER, 0ul, 0ul, 0ul, 0ul);
+}
+
+/* Of a run that never began: a record without a job in it. */
+static void remove_results(const struct qb_run_result *r)
+{
+	char path[640];
+
+	snprintf(path, sizeof(path), "%s/events.qbr", r->dir);
+	unlink(path);
+	rmdir(r->dir);
+}
+
+int qb_run_one(const struct qb_run_config *cfg, const struct qb_scenario *scenario, const char *lib,
+	       unsigned run_no, struct qb_server *server, struct qb_run_result *result, struct qb_err *err)
+{
+	struct qb_driver d = {
+		.cfg = cfg, .sc = scenario, .ops = qb_queue_find(lib), .server = server, .result = result,
+		.seg = { .fd = -1 }, .parent_fd = -1,
+	};
+	char label[128];
+
+	memset(result, 0, sizeof(*result));
+	if (!d.ops)
+		return qb_err_set(err, QB_EUSAGE, "there is no library \"%s\"", lib);
+	snprintf(label, sizeof(label), "%s %s", lib, scenario->name);
+	if (cfg->runs > 1)
+		snprintf(label, sizeof(label), "%s %s (%u of %llu)", lib, scenario->name, run_no + 1,
+			 (unsigned long long)cfg->runs);
+	qb_progress_open(&d.progress, label, (int)cfg->quiet);
+	/* Orphans of a killed parent come to us, so that every death can be seen. */
+	prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul);
+	prctl(PR_SET_TIMERSLACK, 1000ul, 0ul, 0ul, 0ul);
+	int rc = set_up(&d, err), ran = rc == 0;
+
+	result->started = ran;
+	if (ran)
+		rc = run_phases(&d, err);
+	if (ran) {
+		struct qb_err later = { 0 };
+
+		/* An error in the middle ends the run early, as an interrupt does: what there is, is written. */
+		result->interrupted |= rc < 0;
+		d.in_a_hurry |= rc < 0;
+		int stopped = qb_tend_stop(&d, &later), verified = qb_verify(&d, &later);
+
+		if (rc == 0 && (stopped < 0 || verified < 0)) {
+			rc = verified < 0 ? verified : stopped;
+			*err = later;
+		}
+	}
+	if (rc == QB_EINTR)
+		qb_err_set(err, rc, "interrupted");
+	/* Where it never began it leaves nothing; what does not add up, or broke off, stays to be looked at. */
+	tear_down(&d, cfg->keep_segment || (ran && rc < 0 && rc != QB_EINTR));
+	if (!ran)
+		remove_results(result);
+	/* With numbers the report says so. */
+	if (result->segment_path[0] && !result->summary.run_id[0])
+		qb_log(QB_LOG_INFO, "the segment stays in %s: see 'qbench inspect' and 'qbench recover'", result->segment_path);
+	return rc < 0 ? qb_err_context(err, "%s", lib) : 0;
+}

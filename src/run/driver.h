@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The inside of one run, shared by driver.c (the phases), tend.c (the processes) and verify.c (the end). */
+#ifndef QB_RUN_DRIVER_H
+#define QB_RUN_DRIVER_H
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "queue/queue.h"
+#include "run/faults.h"
+#include "run/feeder.h"
+#include "run/progress.h"
+#include "run/recorder.h"
+#include "run/run.h"
+#include "shm/event.h"
+#include "shm/segment.h"
+#include "stats/summary.h"
+#include "workload/plan.h"
+
+struct qb_driver {
+	const struct qb_run_config *cfg;
+	const struct qb_scenario *sc;
+	const struct qb_queue_ops *ops;
+	struct qb_server *server;
+	struct qb_run_result *result;
+
+	struct qb_plan plan;
+	struct qb_seg seg;
+	char segment_dir[480];          /* the directory that holds only this segment */
+	char segment_path[512];
+	uint32_t seat;
+	struct qb_event_writer log;
+	struct qb_queue_env env;
+	struct qb_feeder feeder;
+	struct qb_recorder recorder;
+	struct qb_faults faults;
+	struct qb_progress progress;
+
+	pid_t parent_pid;               /* 0 = none */
+	int parent_fd;                  /* its pidfd */
+	unsigned parent_deaths;         /* not by the fault plan, one after the other */
+	int stopping;                   /* qb_tend_stop() has begun */
+	int in_a_hurry;                 /* interrupted, or waited long enough already: the end is not waited for as long */
+	uint64_t start_ns;
+	uint64_t drained_ns;            /* when the queue was found empty, 0 = never */
+	uint64_t sampled_ns;
+};
+
+/* tend.c: the parent and the orphans */
+
+/* Start a parent. 0 or negative with err. */
+int qb_tend_start(struct qb_driver *d, struct qb_err *err);
+/* Until every worker is ready, or the deadline. 0; QB_ETIMEOUT; QB_EINTR; QB_ECHILD. */
+int qb_tend_wait_ready(struct qb_driver *d, struct qb_err *err);
+/* Notice a dead parent and start its successor; collect orphans. 0, or QB_ECHILD when parents keep dying. */
+int qb_tend_poll(struct qb_driver *d, struct qb_err *err);
+/* The orderly end; whoever does not leave in time is killed. 0, or QB_ECHILD when force was needed. */
+int qb_tend_stop(struct qb_driver *d, struct qb_err *err);
+/* Nobody of this run lives afterwards. */
+void qb_tend_kill_all(struct qb_driver *d);
+
+/* driver.c: wait until the queue is empty; used by recover.c as well. *drained says whether it is. 0 or negative. */
+int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err);
+
+/* verify.c: ask the queue, sum up, check. 0; QB_EVERIFY; or another negative code. */
+int qb_verify(struct qb_driver *d, struct qb_err *err);
+/* verify.c: nobody needs the run's rows in Postgres any more; the next run removes them. */
+void qb_let_rows_go(struct qb_driver *d);
+
+#endif

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += %D%/libqb-run.a
+%C%_libqb_run_a_SOURCES = \
+	%D%/driver.c %D%/driver.h \
+	%D%/enqueuers.c %D%/enqueuers.h \
+	%D%/faults.c %D%/faults.h \
+	%D%/feeder.c %D%/feeder.h \
+	%D%/leftover.c \
+	%D%/parent.c %D%/parent.h \
+	%D%/process.c %D%/process.h \
+	%D%/progress.c %D%/progress.h \
+	%D%/recover.c \
+	%D%/recorder.c %D%/recorder.h \
+	%D%/run.h \
+	%D%/server.c %D%/server.h \
+	%D%/takeover.c %D%/takeover.h \
+	%D%/tend.c \
+	%D%/verify.c \
+	%D%/worker.c
+%C%_libqb_run_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

@@ -1,0 +1,101 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A run: one library under one scenario, from an empty queue to a verified result.
+ *
+ * The driver (this process) makes the segment, starts the parent, enqueues in open loop, injects the
+ * faults, records, drains and verifies.  It is never a victim.  Everything that it started is gone
+ * when qb_run_one() returns, also after an error or an interrupt.
+ */
+#ifndef QB_RUN_RUN_H
+#define QB_RUN_RUN_H
+
+#include <signal.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "base/outcome.h"
+#include "record/meta.h"
+#include "shm/layout.h"
+#include "stats/summary.h"
+#include "workload/scenario.h"
+
+/* What the command line says; cli/opts.c fills it, its defaults are there. */
+struct qb_run_config {
+	const char *libs;               /* "shm,pgtx" */
+	const char *scenario;           /* name or path */
+	const char *postgres_url;       /* NULL: a private server */
+	const char *results_dir;
+	const char *segment_dir;
+	const char *format;             /* "text", "json", "md"; comma list */
+	struct qb_scenario_change change; /* --duration, --rate, --tenants, --seed, --workers, --kills, --victim */
+	uint64_t runs;                  /* repetitions of each library, 1..100 */
+	uint64_t slots;                 /* concurrent jobs of a worker process, 1..64 */
+	uint64_t standbys;              /* forked ahead, asleep, 0..16 */
+	uint64_t ack;                   /* enum qb_ack_mode */
+	uint64_t ambiguous;             /* enum qb_effect_class */
+	uint64_t backoff;               /* enum qb_backoff */
+	uint64_t jitter_permille;       /* 0..500 */
+	uint64_t poll_ns;               /* pgtx: how often a worker looks without a notification */
+	uint64_t drain_ns;              /* longest wait for the queue to empty after the last enqueue */
+	uint64_t keep_segment;          /* 1: do not remove the segment at the end */
+	uint64_t quiet, verbose;
+	const struct qb_meta_setting *settings; /* all of the above as the user would write them, for the record */
+	size_t settings_count;
+};
+
+/* Private server or --postgres-url, opened once for several runs. */
+struct qb_server;
+/* connections: how many the run may need of a private server. */
+int qb_server_open(const struct qb_run_config *cfg, uint64_t connections, struct qb_server **out, struct qb_err *err);
+const char *qb_server_conninfo(const struct qb_server *s);
+const char *qb_server_version(const struct qb_server *s);      /* "15.18" */
+int qb_server_is_private(const struct qb_server *s);
+/* A private server is stopped and removed, its log copied to log_copy unless NULL. */
+void qb_server_close(struct qb_server *s, const char *log_copy);
+
+/* What one run left. */
+struct qb_run_result {
+	struct qb_summary summary;
+	struct qb_meta meta;
+	char dir[512];                  /* results/<run_id> */
+	char segment_path[512];         /* "" when it was removed */
+	int started;                    /* it came as far as its first job */
+	int interrupted;                /* partial results were written */
+	uint64_t wal_bytes, commits;    /* database load during the run */
+};
+
+/* Set by the signal handlers of SIGINT and SIGTERM, looked at everywhere. */
+extern volatile sig_atomic_t qb_interrupted;
+
+/* 0; QB_EVERIFY (result filled, an identity is broken); QB_EINTR (result partial); or another negative code. */
+int qb_run_one(const struct qb_run_config *cfg, const struct qb_scenario *scenario, const char *lib,
+	       unsigned run_no, struct qb_server *server, struct qb_run_result *result, struct qb_err *err);
+
+/* Segments in there whose driver is dead; the path of one of them. */
+unsigned qb_leftover_segments(const char *segment_dir, char *first, size_t cap);
+
+/* What qb_recover() found and did. */
+struct qb_recover_result {
+	char run_id[96], queue[16];
+	uint64_t by_state_before[QB_JOB_STATE_COUNT];   /* jobs in the segment, by their words */
+	uint64_t by_outcome[QB_OUTCOME_COUNT];          /* of the run, at the end */
+	uint64_t requeued, ambiguous, completed;        /* put back, reported ambiguous, finished now */
+	char record[512];               /* events that were still in the segment, and those of the recovery */
+	int drained;                    /* nothing is left to run */
+	int removed;                    /* the segment was not needed any more */
+};
+
+/*
+ * Finish what a run left when all its processes died: a new parent takes the segment over, its
+ * workers run what is to be run, a syncer makes it durable in the Postgres of the run.
+ * 0; QB_EBUSY when the run lives; QB_EOTHERBOOT when the machine was booted since (evidence
+ * only: inspect it); the other codes of qb_seg_attach(); QB_EPG, QB_EINTR ...
+ */
+int qb_recover(const char *segment_path, const struct qb_run_config *cfg, struct qb_recover_result *result,
+	       struct qb_err *err);
+
+/* The process that the driver starts with "qbench --mode=parent SEGMENT": returns its exit status. */
+int qb_parent_main(const char *segment_path);
+
+#endif

@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The Postgres of a run: the user's, or a private one. */
+#include "run/run.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/strbuf.h"
+#include "pg/cluster.h"
+#include "pg/conn.h"
+#include "run/server.h"
+#include "shm/status.h"
+
+#define CONNECT_NS (10 * QB_NS_PER_S)
+
+struct qb_server {
+	struct qb_cluster *cluster;     /* NULL: the user's */
+	char *url;
+	char version[64];
+	uint64_t cluster_id;
+	PGconn *conn;                   /* for the load figures; opened when first asked */
+};
+
+static int ask(struct qb_server *s, struct qb_err *err)
+{
+	PGresult *res = NULL;
+	int64_t id = 0;
+	int rc = qb_pg_connect(qb_server_conninfo(s), "qbench driver", CONNECT_NS, &s->conn, err);
+
+	if (rc < 0)
+		return rc;
+	int number = PQserverVersion(s->conn);
+
+	snprintf(s->version, sizeof(s->version), "%d.%d", number / 10000, number % 10000);
+	if (number < 120000)
+		return qb_err_set(err, QB_EUSAGE, "this server is Postgres %s; 12 or newer is needed", s->version);
+	rc = qb_pg_query(s->conn, "select system_identifier from pg_control_system()", 0, NULL, NULL, NULL, NULL, 1, &res,
+			 NULL);
+	/* Only for those who may ask; without it a segment cannot be told from another cluster's. */
+	if (rc == 0 && qb_pg_get_i64(res, 0, 0, &id) == 0)
+		s->cluster_id = (uint64_t)id;
+	PQclear(res);
+	return 0;
+}
+
+/* Every worker may hold a connection for each slot and one to listen; the driver and others need a few. */
+static int start_private(const struct qb_run_config *cfg, struct qb_server *s, uint64_t connections, struct qb_err *err)
+{
+	char max_connections[64];
+	const char *const settings[] = { max_connections, NULL };
+	struct qb_cluster_config cc = { .settings = settings, .interrupted = &qb_interrupted };
+
+	(void)cfg;
+	snprintf(max_connections, sizeof(max_connections), "max_connections = %llu",
+		 (unsigned long long)(connections < 100 ? 100 : connections));
+	struct qb_err sweep_err = { 0 };
+
+	qb_cluster_sweep(NULL, &sweep_err);
+	return qb_cluster_start(&cc, &s->cluster, err);
+}
+
+int qb_server_open(const struct qb_run_config *cfg, uint64_t connections, struct qb_server **out, struct qb_err *err)
+{
+	struct qb_server *s = qb_xcalloc(1, sizeof(*s));
+	int rc = 0;
+
+	if (cfg->postgres_url)
+		s->url = qb_xstrdup(cfg->postgres_url);
+	else
+		rc = start_private(cfg, s, connections, err);
+	if (rc == 0)
+		rc = ask(s, err);
+	if (rc < 0) {
+		qb_server_close(s, NULL);
+		return rc;
+	}
+	*out = s;
+	return 0;
+}
+
+const char *qb_server_conninfo(const struct qb_server *s)
+{
+	return s->cluster ? qb_cluster_conninfo(s->cluster) : s->url;
+}
+
+const char *qb_server_version(const struct qb_server *s)
+{
+	return s->version;
+}
+
+int qb_server_is_private(const struct qb_server *s)
+{
+	return s->cluster != NULL;
+}
+
+uint64_t qb_server_cluster_id(const struct qb_server *s)
+{
+	return s->cluster_id;
+}
+
+pid_t qb_server_pid(const struct qb_server *s)
+{
+	return s->cluster ? qb_cluster_pid(s->cluster) : 0;
+}
+
+int qb_server_load(struct qb_server *s, uint64_t *wal_bytes, uint64_t *commits)
+{
+	struct qb_pg_stats st;
+	struct qb_err err = { 0 };
+
+	if (!s->conn || qb_pg_stats_read(s->conn, &st, &err) < 0) {
+		PQfinish(s->conn);
+		s->conn = NULL;
+		if (qb_pg_connect(qb_server_conninfo(s), "qbench driver", CONNECT_NS, &s->conn, &err) < 0 ||
+		    qb_pg_stats_read(s->conn, &st, &err) < 0)
+			return QB_EPG;
+	}
+	*wal_bytes = (uint64_t)st.wal_bytes;
+	*commits = (uint64_t)st.commits_count;
+	return 0;
+}
+
+void qb_server_close(struct qb_server *s, const char *log_copy)
+{
+	struct qb_err err = { 0 };
+
+	if (!s)
+		return;
+	PQfinish(s->conn);
+	qb_cluster_destroy(s->cluster, log_copy, &err);
+	free(s->url);
+	free(s);
+}

@@ -1,0 +1,9 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += %D%/libqb-stats.a
+%C%_libqb_stats_a_SOURCES = \
+	%D%/account.c \
+	%D%/percentile.c %D%/percentile.h \
+	%D%/process.c \
+	%D%/resume.c \
+	%D%/summary.c %D%/summary.h \
+	%D%/tally.c %D%/tally.h

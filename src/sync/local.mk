@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: Apache-2.0
+noinst_LIBRARIES += %D%/libqb-sync.a
+%C%_libqb_sync_a_SOURCES = \
+	%D%/batch.c %D%/batch.h \
+	%D%/schema.c %D%/schema.h \
+	%D%/syncer.c %D%/syncer.h
+%C%_libqb_sync_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

@@ -1,0 +1,351 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "sync/syncer.h"
+
+#include <endian.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/rng.h"
+#include "pg/conn.h"
+#include "shm/event.h"
+#include "shm/fault.h"
+#include "shm/hint.h"
+#include "shm/job.h"
+#include "shm/seat.h"
+#include "shm/wait.h"
+#include "sync/batch.h"
+#include "sync/schema.h"
+
+#define CONNECT_NS (5 * QB_NS_PER_S)
+#define BACKOFF_MIN_NS (10 * QB_NS_PER_MS)
+#define BACKOFF_MAX_NS QB_NS_PER_S
+/* Events alone are sent when there are many, or when the oldest has waited this long. */
+#define EVENTS_MIN 256
+#define EVENTS_DELAY_NS (50 * QB_NS_PER_MS)
+
+struct qb_syncer {
+	const struct qb_seg *seg;
+	uint32_t seat;
+	const char *conninfo;
+	PGconn *conn;
+	int64_t run_no, epoch, batch_no;
+	struct qb_batch batch;
+	struct qb_event_writer *log;
+	struct qb_rng rng;
+	uint64_t last_commit_ns;
+	int doubt;                      /* rows of the next batch may be there already */
+	uint64_t backoff_ns;            /* the next pause */
+	unsigned refused;               /* batches that failed since the last commit */
+};
+
+/*
+ * Every part asks the gate, so that a batch that lost the compare-and-swap does nothing at all. All parts see the
+ * same snapshot: a job is never inserted and finished in one batch, the batch holds the net effect.
+ */
+#define BATCH_SQL(again) \
+	"with cas as (update qbench.run set batch = $3 + 1 where run_no = $1 and epoch = $2 and batch = $3 returning 1)," \
+	" gate as materialized (select count(*) = 1 as open from cas)," \
+	" ins as (insert into qbench.job (run_no, job_id, state, attempt, failures, due_at, tenant, kind, error_class," \
+	"   max_attempts, effect_class, work_us, payload)" \
+	"  select $1, u.* from unnest($4::bigint[], $5::smallint[], $6::int[], $7::smallint[], $8::timestamptz[]," \
+	"   $9::int[], $10::smallint[], $11::smallint[], $12::smallint[], $13::smallint[], $14::int[], $15::bytea[]) u," \
+	"   gate where gate.open " again ")," \
+	" upd as (update qbench.job j set state = u.state, attempt = u.attempt, failures = u.failures, due_at = u.due_at" \
+	"  from unnest($16::bigint[], $17::smallint[], $18::int[], $19::smallint[], $20::timestamptz[])" \
+	"   u(job_id, state, attempt, failures, due_at), gate" \
+	"  where gate.open and j.run_no = $1 and j.job_id = u.job_id)," \
+	" outc as (insert into qbench.outcome (run_no, job_id, state, attempt, failures, seat, result)" \
+	"  select $1, u.* from unnest($21::bigint[], $22::smallint[], $23::int[], $24::smallint[], $25::smallint[]," \
+	"   $26::bytea[]) u, gate where gate.open " again ")," \
+	" del as (delete from qbench.job j using unnest($21::bigint[]) u(job_id), gate" \
+	"  where gate.open and j.run_no = $1 and j.job_id = u.job_id)," \
+	" ev as (insert into qbench.event (run_no, seat, seq, type, at_ns, job_id, attempt, slot, kind, error_class, arg0," \
+	"   arg1) select $1, u.* from unnest($27::smallint[], $28::bigint[], $29::smallint[], $30::bigint[]," \
+	"   $31::bigint[], $32::int[], $33::int[], $34::smallint[], $35::smallint[], $36::bigint[], $37::bigint[]) u," \
+	"   gate where gate.open " again ")" \
+	" select open from gate"
+
+/*
+ * Looking for a row that may be there already costs a quarter of the throughput, and only what an
+ * earlier connection sent and had no answer for may be.
+ */
+static const char batch_sql[] = BATCH_SQL("");
+static const char batch_again_sql[] = BATCH_SQL("on conflict do nothing");
+
+#define PARAMS (3 + QB_COL_COUNT)
+
+int qb_syncer_open(const struct qb_seg *seg, uint32_t seat, const char *conninfo, struct qb_event_writer *log,
+		   struct qb_syncer **out)
+{
+	struct qb_syncer *s = calloc(1, sizeof(*s));
+
+	if (!s)
+		return -ENOMEM;
+	s->seg = seg;
+	s->seat = seat;
+	s->conninfo = conninfo;
+	s->backoff_ns = BACKOFF_MIN_NS;
+	if (qb_batch_open(&s->batch, seg, seat) < 0) {
+		free(s);
+		return -ENOMEM;
+	}
+	s->log = log;
+	qb_rng_init(&s->rng, seg->cfg.seed + seat, "syncer backoff");
+	*out = s;
+	return 0;
+}
+
+static void disconnect(struct qb_syncer *s)
+{
+	PQfinish(s->conn);
+	s->conn = NULL;
+	qb_store_relaxed32(&s->seg->hdr->mark_connected, 0);
+}
+
+void qb_syncer_close(struct qb_syncer *s)
+{
+	if (!s)
+		return;
+	disconnect(s);
+	qb_batch_close(&s->batch);
+	free(s);
+}
+
+/* Waits for a statement of a dead predecessor that still runs; one that comes later finds another epoch. */
+static int take_epoch(struct qb_syncer *s, struct qb_err *err)
+{
+	const Oid oids[] = { QB_PG_INT8 };
+	uint64_t run_be = htobe64((uint64_t)s->run_no);
+	const char *values[] = { (const char *)&run_be };
+	const int lengths[] = { 8 }, formats[] = { 1 };
+	PGresult *res = NULL;
+	int rc = qb_pg_query(s->conn, "update qbench.run set epoch = epoch + 1 where run_no = $1 returning epoch, batch",
+			     1, oids, values, lengths, formats, 1, &res, err);
+
+	if (rc == 0 && (qb_pg_get_i64(res, 0, 0, &s->epoch) != 0 || qb_pg_get_i64(res, 0, 1, &s->batch_no) != 0))
+		rc = qb_err_set(err, QB_EPG, "the row of this run is gone");
+	PQclear(res);
+	return rc;
+}
+
+int qb_syncer_connect(struct qb_syncer *s, struct qb_err *err)
+{
+	struct qb_header_shm *h = s->seg->hdr;
+	Oid oids[PARAMS] = { QB_PG_INT8, QB_PG_INT8, QB_PG_INT8 };
+	int rc;
+
+	disconnect(s);
+	rc = qb_pg_connect(s->conninfo, "qbench syncer", CONNECT_NS, &s->conn, err);
+	if (rc < 0)
+		return rc;
+	qb_store_relaxed32(&s->seg->seats[s->seat].backend_pid, (uint32_t)PQbackendPID(s->conn));
+	rc = qb_schema_run(s->conn, h->run_id, &s->run_no, err);
+	if (rc == 0)
+		rc = take_epoch(s, err);
+	/* The arrays differ from batch to batch and the best plan does not: to make it anew costs more than to run it. */
+	if (rc == 0)
+		rc = qb_pg_exec(s->conn, "set plan_cache_mode = force_generic_plan", err);
+	if (rc == 0)
+		rc = qb_pg_prepare(s->conn, "batch", batch_sql, 3, oids, err);
+	if (rc == 0)
+		rc = qb_pg_prepare(s->conn, "batch_again", batch_again_sql, 3, oids, err);
+	if (rc < 0) {
+		disconnect(s);
+		return qb_err_context(err, "syncer");
+	}
+	qb_store_relaxed64(&h->mark_epoch, (uint64_t)s->epoch);
+	qb_store_relaxed64(&h->mark_batch, (uint64_t)s->batch_no);
+	qb_store_relaxed32(&h->mark_connected, 1);
+	/* Whatever the last connection left open: words, not memory, say what is durable. */
+	qb_job_rescan(s->seg);
+	s->doubt = 1;
+	return 0;
+}
+
+static void note(struct qb_syncer *s, uint16_t type, uint64_t job_id, uint64_t arg0, uint64_t arg1)
+{
+	struct qb_event_shm *e = qb_event_begin(s->log);
+
+	if (!e)
+		return;
+	e->job_id = job_id;
+	e->token = 0;
+	e->arg0 = arg0;
+	e->arg1 = arg1;
+	e->slot_idx = s->seat;
+	e->tenant = 0;
+	e->type = type;
+	e->kind = QB_ROLE_SYNCER;
+	e->error_class = 0;
+	e->attempt = 0;
+	qb_event_commit(s->log, e);
+}
+
+static int send_batch(struct qb_syncer *s, struct qb_err *err)
+{
+	const char *values[PARAMS];
+	int lengths[PARAMS], formats[PARAMS];
+	uint64_t head[3] = { htobe64((uint64_t)s->run_no), htobe64((uint64_t)s->epoch), htobe64((uint64_t)s->batch_no) };
+	PGresult *res = NULL;
+	bool open = false;
+
+	for (unsigned i = 0; i < PARAMS; i++) {
+		formats[i] = 1;
+		if (i < 3) {
+			values[i] = (const char *)&head[i];
+			lengths[i] = 8;
+		} else if (qb_pg_array_finish(&s->batch.col[i - 3], &values[i], &lengths[i]) < 0) {
+			return qb_err_set(err, QB_ETOOBIG, "a batch does not fit into one statement");
+		}
+	}
+	int rc = qb_pg_exec_prepared(s->conn, s->doubt ? "batch_again" : "batch", PARAMS, values, lengths, formats, 1,
+				     &res, err);
+
+	if (rc == QB_EPG && !s->doubt && strcmp(qb_pg_sqlstate(), "23505") == 0) {
+		/* Nothing of it was done: the statement is one transaction. */
+		s->doubt = 1;
+		qb_err_clear(err);
+		rc = qb_pg_exec_prepared(s->conn, "batch_again", PARAMS, values, lengths, formats, 1, &res, err);
+	}
+
+	if (rc == 0 && (qb_pg_get_bool(res, 0, 0, &open) != 0 || !open))
+		rc = qb_err_set(err, QB_EFENCED, "another syncer has taken over this run");
+	PQclear(res);
+	return rc;
+}
+
+int qb_syncer_step(struct qb_syncer *s, int all, struct qb_err *err)
+{
+	struct qb_header_shm *h = s->seg->hdr;
+	uint64_t now = qb_now_ns();
+	uint32_t finished;
+
+	if (!qb_batch_wanted(&s->batch, all || now - s->last_commit_ns >= EVENTS_DELAY_NS ? 1 : EVENTS_MIN))
+		return 0;
+	uint32_t rows = qb_batch_gather(&s->batch);
+
+	if (rows == 0)
+		return 0;
+	QB_FAULT("syncer.step.before-commit");
+	int rc = send_batch(s, err);
+
+	if (rc < 0) {
+		qb_batch_undo(&s->batch);
+		disconnect(s);
+		return rc;
+	}
+	QB_FAULT("syncer.step.after-commit");
+	s->batch_no++;
+	s->last_commit_ns = qb_now_ns();
+	/* A batch that left nothing behind held all that there was from before the connection. */
+	if (!s->batch.is_cut)
+		s->doubt = 0;
+	uint32_t accepted = qb_batch_done(&s->batch, &finished);
+
+	qb_store_relaxed64(&h->mark_batch, (uint64_t)s->batch_no);
+	qb_add_relaxed64(&h->mark_accepted, accepted);
+	qb_add_relaxed64(&h->mark_final, finished);
+	qb_add_relaxed64(&h->mark_events, s->batch.events_count);
+	qb_store_relaxed64(&h->mark_commit_wall_ns, qb_wall_ns());
+	qb_count(s->seg, s->seat, QB_COUNT_COMMITS, 1);
+	qb_count(s->seg, s->seat, QB_COUNT_SYNC_ROWS, rows);
+	note(s, QB_EV_SYNC_COMMITTED, (uint64_t)s->batch_no, rows, s->last_commit_ns - now);
+	qb_wake_seat(s->seg, qb_load_relaxed32(&h->submitter_seat));
+	return (int)rows;
+}
+
+int qb_syncer_is_clean(struct qb_syncer *s)
+{
+	return !qb_batch_wanted(&s->batch, 1);
+}
+
+/* Sleeps until somebody says that there is news. */
+static void nap(struct qb_syncer *s, uint64_t timeout_ns)
+{
+	qb_park_prepare(s->seg, s->seat, 0);
+	if (qb_batch_wanted(&s->batch, EVENTS_MIN) || qb_load_relaxed32(&s->seg->hdr->stop) >= QB_STOP_NOW)
+		qb_park_cancel(s->seg, s->seat);
+	else
+		qb_park(s->seg, s->seat, timeout_ns);
+}
+
+/* Not on the futex: news cannot be sent now, so it must not wake us. */
+static void back_off(struct qb_syncer *s)
+{
+	qb_sleep_ns(s->backoff_ns / 2 + qb_rng_below(&s->rng, s->backoff_ns));
+	s->backoff_ns = s->backoff_ns * 2 < BACKOFF_MAX_NS ? s->backoff_ns * 2 : BACKOFF_MAX_NS;
+}
+
+/* 0 connected; QB_EPG when told to leave before that. */
+static int reconnect(struct qb_syncer *s)
+{
+	uint64_t since = qb_now_ns(), tries = 0;
+	struct qb_err err;
+
+	/* A server that takes connections and refuses every batch is not asked without a pause either. */
+	if (s->refused > 1)
+		back_off(s);
+	for (;;) {
+		qb_err_clear(&err);
+		if (qb_syncer_connect(s, &err) == 0)
+			break;
+		if (qb_load_relaxed32(&s->seg->hdr->stop) >= QB_STOP_NOW)
+			return QB_EPG;
+		note(s, QB_EV_SYNC_LOST, 0, ++tries, 0);
+		qb_log(tries == 1 ? QB_LOG_WARNING : QB_LOG_DEBUG, "%s; trying again", err.text);
+		back_off(s);
+	}
+	if (s->refused <= 1)
+		s->backoff_ns = BACKOFF_MIN_NS;
+	if (tries)
+		note(s, QB_EV_SYNC_BACK, 0, qb_now_ns() - since, 0);
+	return 0;
+}
+
+/* A batch failed. 0: connect and try again; negative: leave. */
+static int refused(struct qb_syncer *s, int rc, const struct qb_err *err)
+{
+	note(s, QB_EV_SYNC_LOST, 0, s->refused++, 0);
+	/* Whoever took the epoch is the syncer now; taking it back would be a war between the two. */
+	if (rc == QB_EFENCED) {
+		qb_log(QB_LOG_ERROR, "%s; leaving", err->text);
+		return rc;
+	}
+	if (qb_load_relaxed32(&s->seg->hdr->stop) >= QB_STOP_NOW)
+		return QB_EPG;
+	qb_log(s->refused == 1 ? QB_LOG_WARNING : QB_LOG_DEBUG, "%s; connecting again", err->text);
+	return 0;
+}
+
+int qb_syncer_main(struct qb_syncer *s)
+{
+	struct qb_header_shm *h = s->seg->hdr;
+	struct qb_err err;
+
+	qb_store_relaxed32(&h->syncer_seat, s->seat);
+	for (;;) {
+		uint32_t stop = qb_load_relaxed32(&h->stop);
+
+		if (!s->conn && reconnect(s) < 0)
+			return QB_EPG;
+		qb_err_clear(&err);
+		int rc = qb_syncer_step(s, stop >= QB_STOP_FINISH, &err);
+
+		if (rc < 0) {
+			rc = refused(s, rc, &err);
+			if (rc < 0)
+				return rc;
+			continue;
+		}
+		if (rc > 0) {
+			s->refused = 0;
+			continue;
+		}
+		if (stop >= QB_STOP_FINISH)
+			return 0;       /* what came before the stop is durable: the step found nothing more */
+		nap(s, EVENTS_DELAY_NS);
+	}
+}

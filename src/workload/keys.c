@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "workload/keys.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "shm/status.h"
+
+#define IN(member) offsetof(struct qb_scenario, member)
+#define IN_KIND(member) offsetof(struct qb_scenario_kind, member)
+#define DAY_NS (24.0 * 3600 * 1e9)
+
+const char *const qb_section_names[] = { "scenario", "burst", "errors", "faults", "kind", NULL };
+
+#define ERROR_KEY(name_, class_) \
+	{ QB_SECTION_ERRORS, name_, QB_KEY_DOUBLE, IN(error_probability[class_]), 0, 0, 1, 0 }
+
+const struct qb_key qb_scenario_keys[] = {
+	{ QB_SECTION_SCENARIO, "name", QB_KEY_TEXT, IN(name),
+	  sizeof(((struct qb_scenario *)0)->name), 0, 0, 0 },
+	{ QB_SECTION_SCENARIO, "summary", QB_KEY_TEXT, IN(summary),
+	  sizeof(((struct qb_scenario *)0)->summary), 0, 0, 0 },
+	{ QB_SECTION_SCENARIO, "duration", QB_KEY_DURATION, IN(duration_ns), 0, 1e6, DAY_NS, 1 },
+	{ QB_SECTION_SCENARIO, "rate", QB_KEY_U32, IN(rate), 0, 1, 1000000, 1 },
+	{ QB_SECTION_SCENARIO, "tenants", QB_KEY_U32, IN(tenants), 0, 1, 1000000, 0 },
+	{ QB_SECTION_SCENARIO, "tenant_skew", QB_KEY_DOUBLE, IN(tenant_skew), 0, 0, 1, 0 },
+	{ QB_SECTION_SCENARIO, "seed", QB_KEY_U64, IN(seed), 0, 0, 0, 0 },
+	{ QB_SECTION_SCENARIO, "workers", QB_KEY_U32, IN(workers), 0, 0, 1024, 0 },
+
+	{ QB_SECTION_BURST, "multiplier", QB_KEY_DOUBLE, IN(burst.multiplier), 0, 0, 1000, 1 },
+	{ QB_SECTION_BURST, "start", QB_KEY_DURATION, IN(burst.start_ns), 0, 0, DAY_NS, 1 },
+	{ QB_SECTION_BURST, "end", QB_KEY_DURATION, IN(burst.end_ns), 0, 0, DAY_NS, 1 },
+
+	ERROR_KEY("rate_limit", QB_ERROR_CLASS_RATE_LIMIT),
+	ERROR_KEY("transient", QB_ERROR_CLASS_TRANSIENT),
+	ERROR_KEY("permanent", QB_ERROR_CLASS_PERMANENT),
+
+	{ QB_SECTION_FAULTS, "kills", QB_KEY_U32, IN(faults.kills), 0, 1, 10000, 1 },
+	{ QB_SECTION_FAULTS, "victim", QB_KEY_VICTIM, IN(faults.victim), 0, 0, 0, 0 },
+	{ QB_SECTION_FAULTS, "start", QB_KEY_DURATION, IN(faults.start_ns), 0, 0, DAY_NS, 1 },
+	{ QB_SECTION_FAULTS, "end", QB_KEY_DURATION, IN(faults.end_ns), 0, 0, DAY_NS, 1 },
+
+	{ QB_SECTION_KIND, "weight", QB_KEY_DOUBLE, IN_KIND(weight), 0, 0, 1e6, 0 },
+	/* An hour of work, and the 64 KiB that a payload may have. */
+	{ QB_SECTION_KIND, "work_ms", QB_KEY_RANGE, IN_KIND(work_ms_min), 0, 0, 3600000, 0 },
+	{ QB_SECTION_KIND, "payload_bytes", QB_KEY_RANGE, IN_KIND(payload_bytes_min), 0, 0, 65536,
+	  0 },
+	{ .name = NULL },
+};
+
+/* QB_KEY_RANGE relies on it. */
+_Static_assert(IN_KIND(work_ms_max) == IN_KIND(work_ms_min) + sizeof(uint32_t), "range");
+_Static_assert(IN_KIND(payload_bytes_max) == IN_KIND(payload_bytes_min) + sizeof(uint32_t),
+	       "range");
+
+const void *qb_key_value(const struct qb_key *key, const struct qb_scenario *sc, uint32_t kind)
+{
+	const void *base = key->section == QB_SECTION_KIND ? (const void *)&sc->kinds[kind] : sc;
+
+	return (const char *)base + key->off;
+}
+
+int qb_key_out_of_range(const struct qb_key *key, const char *value, struct qb_err *err)
+{
+	char min[32], max[32];
+
+	if (key->type == QB_KEY_DURATION) {
+		qb_format_exact_duration(min, sizeof(min), (uint64_t)key->min);
+		qb_format_exact_duration(max, sizeof(max), (uint64_t)key->max);
+	} else {
+		snprintf(min, sizeof(min), "%.0f", key->min);
+		snprintf(max, sizeof(max), "%.0f", key->max);
+	}
+	return qb_err_set(err, QB_EUSAGE, "%s: %s is out of range (%s to %s)", key->name, value,
+			  min, max);
+}
+
+int qb_key_check_range(const struct qb_key *key, const void *value, struct qb_err *err)
+{
+	const uint32_t *u32 = value;
+	char text[32];
+	double number;
+
+	switch (key->type) {
+	case QB_KEY_U32:
+		if (*u32 >= key->min && *u32 <= key->max)
+			return 0;
+		snprintf(text, sizeof(text), "%u", *u32);
+		return qb_key_out_of_range(key, text, err);
+	case QB_KEY_RANGE:
+		if (u32[0] > u32[1])
+			return qb_err_set(err, QB_EUSAGE, "%s: %u..%u begins above its end",
+					  key->name, u32[0], u32[1]);
+		if (u32[0] >= key->min && u32[1] <= key->max)
+			return 0;
+		snprintf(text, sizeof(text), "%u", u32[0] < key->min ? u32[0] : u32[1]);
+		return qb_key_out_of_range(key, text, err);
+	case QB_KEY_DOUBLE:
+		number = *(const double *)value;
+		/* Not the other way round: a NaN must fail. */
+		if (number >= key->min && number <= key->max)
+			return 0;
+		qb_format_exact_double(text, sizeof(text), number);
+		return qb_key_out_of_range(key, text, err);
+	case QB_KEY_DURATION:
+		number = (double)*(const uint64_t *)value;
+		if (number >= key->min && number <= key->max)
+			return 0;
+		qb_format_exact_duration(text, sizeof(text), *(const uint64_t *)value);
+		return qb_key_out_of_range(key, text, err);
+	case QB_KEY_TEXT:
+	case QB_KEY_U64:
+	case QB_KEY_VICTIM:
+		return 0;
+	}
+	return 0;
+}
+
+const char *qb_format_exact_duration(char *buf, size_t cap, uint64_t ns)
+{
+	static const struct {
+		const char *name;
+		uint64_t ns;
+	} units[] = {
+		{ "h", 3600 * QB_NS_PER_S },
+		{ "m", 60 * QB_NS_PER_S },
+		{ "s", QB_NS_PER_S },
+		{ "ms", QB_NS_PER_MS },
+		{ "us", QB_NS_PER_US },
+		{ "ns", 1 },
+	};
+	unsigned i = 0;
+
+	/* "90s" and not "1m30s": one unit, the largest that divides. 0 reads best in seconds. */
+	if (!ns)
+		i = 2;
+	while (ns % units[i].ns)
+		i++;
+	snprintf(buf, cap, "%llu%s", (unsigned long long)(ns / units[i].ns), units[i].name);
+	return buf;
+}
+
+const char *qb_format_exact_double(char *buf, size_t cap, double value)
+{
+	int digits;
+
+	for (digits = 6; digits <= 17; digits++) {
+		snprintf(buf, cap, "%.*g", digits, value);
+		if (strtod(buf, NULL) == value)
+			break;
+	}
+	return buf;
+}

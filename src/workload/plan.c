@@ -1,0 +1,266 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "workload/plan.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <openssl/evp.h>
+
+#include "base/clock.h"
+#include "base/strbuf.h"
+#include "shm/status.h"
+
+/* The second half of the original's seed. */
+#define SEED_MASK 0xDEADBEEFu
+
+/* What building needs beside the scenario. */
+struct builder {
+	const struct qb_scenario *sc;
+	struct qb_pcg pcg;
+	double weights;                 /* sum over the kinds */
+	struct qb_plan *plan;
+	size_t cap;
+};
+
+/*
+ * When tick i is due by the ideal clock, i / rate. The original's ticker has a period of whole
+ * nanoseconds, a little less than that, but it reads its clock a moment later: at 30/s its tick 900
+ * is due 300 ns before 30 s and is always read after. So its windows are decided by the ideal time
+ * (and there are rate x duration - 1 ticks), its intended instants by the period.
+ */
+static uint64_t ideal_ns(const struct qb_scenario *sc, uint64_t tick)
+{
+	return (uint64_t)((unsigned __int128)tick * QB_NS_PER_S / sc->rate);
+}
+
+static int in_burst(const struct qb_scenario *sc, uint64_t elapsed_ns)
+{
+	return elapsed_ns >= sc->burst.start_ns && elapsed_ns < sc->burst.end_ns;
+}
+
+/* First tick that is due at or after t, by the ideal clock. */
+static uint64_t tick_at(const struct qb_scenario *sc, uint64_t t_ns)
+{
+	unsigned __int128 product = (unsigned __int128)t_ns * sc->rate;
+
+	return (uint64_t)((product + QB_NS_PER_S - 1) / QB_NS_PER_S);
+}
+
+/* How many jobs the plan can have at most: exact unless the multiplier is a fraction. */
+static uint64_t jobs_bound(const struct qb_scenario *sc)
+{
+	uint64_t end = tick_at(sc, sc->duration_ns);            /* ticks 1 to end - 1 */
+	uint64_t from = tick_at(sc, sc->burst.start_ns), to = tick_at(sc, sc->burst.end_ns);
+	uint64_t per_tick = (uint64_t)sc->burst.multiplier;
+	uint64_t ticks = end > 1 ? end - 1 : 0, burst = 0;
+
+	if ((double)per_tick < sc->burst.multiplier)
+		per_tick++;
+	if (from < 1)
+		from = 1;
+	if (to > end)
+		to = end;
+	if (to > from)
+		burst = to - from;
+	return ticks - burst + burst * per_tick;
+}
+
+static uint32_t draw_tenant(struct builder *b)
+{
+	const struct qb_scenario *sc = b->sc;
+	uint32_t first = 0;
+
+	if (sc->tenant_skew > 0) {
+		if (qb_pcg_unit(&b->pcg) < sc->tenant_skew)
+			return 0;
+		if (sc->tenants > 1)
+			first = 1;
+	}
+	return first + (uint32_t)qb_pcg_below(&b->pcg, sc->tenants - first);
+}
+
+static uint32_t draw_kind(struct builder *b)
+{
+	double drawn = qb_pcg_unit(&b->pcg) * b->weights, sum = 0;
+	uint32_t i;
+
+	for (i = 0; i < b->sc->kinds_count; i++) {
+		sum += b->sc->kinds[i].weight;
+		if (drawn < sum)
+			return i;
+	}
+	/* Rounding can leave the last sum below the product. */
+	return b->sc->kinds_count - 1;
+}
+
+/* Both ends inclusive; where there is nothing to choose, nothing is drawn. */
+static uint32_t draw_between(struct builder *b, uint32_t min, uint32_t max)
+{
+	if (min == max)
+		return min;
+	return min + (uint32_t)qb_pcg_below(&b->pcg, (uint64_t)max - min + 1);
+}
+
+static uint16_t draw_error(struct builder *b)
+{
+	uint16_t class;
+
+	for (class = QB_ERROR_CLASS_NONE + 1; class < QB_ERROR_CLASS_COUNT; class++) {
+		double probability = b->sc->error_probability[class];
+
+		if (probability > 0 && qb_pcg_unit(&b->pcg) < probability)
+			return class;
+	}
+	return QB_ERROR_CLASS_NONE;
+}
+
+/* The order of the draws is the original's, and all that makes the lists equal. */
+static void draw_job(struct builder *b, uint64_t at_ns)
+{
+	struct qb_plan_job *job = &b->plan->jobs[b->plan->count++];
+	const struct qb_scenario_kind *kind;
+
+	job->at_ns = at_ns;
+	job->tenant = draw_tenant(b);
+	job->kind = (uint16_t)draw_kind(b);
+	/* Drawn again: see plan.h. */
+	kind = &b->sc->kinds[draw_kind(b)];
+	job->work_ms = draw_between(b, kind->work_ms_min, kind->work_ms_max);
+	job->payload_bytes = draw_between(b, kind->payload_bytes_min, kind->payload_bytes_max);
+	job->payload = b->pcg;
+	/* One output for each byte, because 256 is a power of two. */
+	qb_pcg_advance(&b->pcg, job->payload_bytes);
+	job->error_class = draw_error(b);
+}
+
+static int build_tick(struct builder *b, uint64_t tick)
+{
+	const struct qb_scenario *sc = b->sc;
+	double multiplier = in_burst(sc, ideal_ns(sc, tick)) ? sc->burst.multiplier : 1;
+	uint64_t jobs = (uint64_t)multiplier, period_ns = QB_NS_PER_S / sc->rate;
+	double fraction = multiplier - (double)jobs;
+
+	if (fraction > 0 && qb_pcg_unit(&b->pcg) < fraction)
+		jobs++;
+	if (jobs > b->cap - b->plan->count)
+		return QB_ECORRUPT;
+	while (jobs--)
+		draw_job(b, tick * period_ns);
+	return 0;
+}
+
+int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_err *err)
+{
+	struct builder b = { .sc = sc, .plan = plan };
+	uint64_t tick, bound;
+	uint32_t i;
+	int ret;
+
+	*plan = (struct qb_plan){ 0 };
+	ret = qb_scenario_check(sc, err);
+	if (ret)
+		return ret;
+	bound = jobs_bound(sc);
+	if (bound > QB_PLAN_JOBS_MAX)
+		return qb_err_set(err, QB_EUSAGE,
+				  "scenario %s asks for %llu jobs, more than the %u that a plan "
+				  "can hold; choose a lower rate or a shorter duration", sc->name,
+				  (unsigned long long)bound, QB_PLAN_JOBS_MAX);
+	b.cap = (size_t)bound;
+	plan->jobs = malloc((b.cap ? b.cap : 1) * sizeof(*plan->jobs));
+	if (!plan->jobs)
+		return qb_err_errno(err, ENOMEM, "could not plan %llu jobs",
+				    (unsigned long long)bound);
+	for (i = 0; i < sc->kinds_count; i++)
+		b.weights += sc->kinds[i].weight;
+	qb_pcg_init(&b.pcg, sc->seed, sc->seed ^ SEED_MASK);
+
+	for (tick = 1; ideal_ns(sc, tick) < sc->duration_ns; tick++) {
+		if (build_tick(&b, tick)) {
+			qb_plan_free(plan);
+			return qb_err_set(err, QB_ECORRUPT,
+					  "scenario %s has more jobs than were counted: a bug",
+					  sc->name);
+		}
+	}
+	return 0;
+}
+
+void qb_plan_free(struct qb_plan *plan)
+{
+	free(plan->jobs);
+	*plan = (struct qb_plan){ 0 };
+}
+
+void qb_plan_payload(const struct qb_plan *plan, size_t idx, uint8_t *buf)
+{
+	struct qb_pcg pcg = plan->jobs[idx].payload;
+	uint32_t i, bytes = plan->jobs[idx].payload_bytes;
+
+	for (i = 0; i < bytes; i++)
+		buf[i] = (uint8_t)qb_pcg_below(&pcg, 256);
+}
+
+int qb_plan_payload_sha256(const struct qb_plan *plan, size_t idx, char hex[QB_PLAN_SHA256_HEX])
+{
+	uint8_t *payload = qb_xmalloc(plan->jobs[idx].payload_bytes);
+	unsigned char digest[EVP_MAX_MD_SIZE];
+	unsigned bytes = 0, i;
+	int ok;
+
+	qb_plan_payload(plan, idx, payload);
+	ok = EVP_Digest(payload, plan->jobs[idx].payload_bytes, digest, &bytes, EVP_sha256(),
+			NULL);
+	free(payload);
+	if (!ok || bytes * 2 + 1 != QB_PLAN_SHA256_HEX)
+		return -ENOMEM;
+	for (i = 0; i < bytes; i++) {
+		hex[2 * i] = "0123456789abcdef"[digest[i] >> 4];
+		hex[2 * i + 1] = "0123456789abcdef"[digest[i] & 15];
+	}
+	hex[2 * bytes] = '\0';
+	return 0;
+}
+
+void qb_plan_totals(const struct qb_plan *plan, struct qb_plan_totals *totals)
+{
+	size_t i;
+
+	*totals = (struct qb_plan_totals){ .jobs = plan->count };
+	for (i = 0; i < plan->count; i++) {
+		const struct qb_plan_job *job = &plan->jobs[i];
+
+		totals->failing[job->error_class]++;
+		totals->kinds[job->kind]++;
+		if (job->error_class == QB_ERROR_CLASS_NONE)
+			totals->work_ms += job->work_ms;
+		totals->payload_bytes += job->payload_bytes;
+		if (job->payload_bytes > totals->payload_bytes_max)
+			totals->payload_bytes_max = job->payload_bytes;
+	}
+}
+
+int qb_plan_print_jsonl(const struct qb_plan *plan, const struct qb_scenario *sc, FILE *out)
+{
+	char sha256[QB_PLAN_SHA256_HEX];
+	size_t i;
+
+	errno = 0;
+	for (i = 0; i < plan->count && !ferror(out); i++) {
+		const struct qb_plan_job *job = &plan->jobs[i];
+		int ret = qb_plan_payload_sha256(plan, i, sha256);
+
+		if (ret)
+			return ret;
+		/* Names are letters, digits, '_' and '-' (checked): nothing to escape. */
+		fprintf(out, "{\"job\":%zu,\"at_ns\":%llu,\"tenant\":%u,\"kind\":\"%s\","
+			"\"work_ms\":%u,\"payload_bytes\":%u,\"payload_sha256\":\"%s\","
+			"\"error_class\":\"%s\"}\n", i, (unsigned long long)job->at_ns, job->tenant,
+			sc->kinds[job->kind].name, job->work_ms, job->payload_bytes, sha256,
+			qb_error_class_name(job->error_class));
+	}
+	if (fflush(out) || ferror(out))
+		return errno ? -errno : -EIO;
+	return 0;
+}

@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What the processes of a crash test do: submit, work, sync, recover, on the real shm/ code, and
+ * tell the ledger.  The same functions run in stepped children, in killed children, in the
+ * coroutines of the schedule explorer and in the processes and threads of the stress test.
+ */
+#ifndef QB_TESTS_CRASH_WORLD_H
+#define QB_TESTS_CRASH_WORLD_H
+
+#include "shm/event.h"
+#include "shm/recovery.h"
+#include "shm/segment.h"
+#include "tests/crash/ledger.h"
+#include "tests/crash/oracle.h"
+
+/* The schedule explorer switches here as well as at each atomic access. */
+#ifndef QB_WORLD_POINT
+#define QB_WORLD_POINT() ((void)0)
+#endif
+
+#define WORLD_SEATS 8u
+#define WORLD_DUE_NEVER (UINT64_MAX - 9)        /* only a promotion with this "now" reaches it */
+
+struct world {
+	struct qb_seg seg;
+	struct ledger *led;
+	struct qb_recovery rec;
+	struct oracle oracle;
+	void (*idle)(void);             /* while somebody else has to go on first */
+	struct qb_event_source source[64];
+	uint64_t synced_jobs, recovered_seats;
+};
+
+void world_config(struct qb_config_shm *cfg);
+
+/* Segment and ledger in memory that children share. Aborts when there is none. */
+void world_create(struct world *w, const struct qb_config_shm *cfg, uint64_t ledger_jobs);
+void world_destroy(struct world *w);
+
+/* Put rings, arenas and event rings of a fresh segment that far ahead, so that a scenario crosses their ends. */
+void world_advance(struct world *w, uint64_t ring_pos, uint64_t arena_pos, uint64_t event_pos);
+
+/* After the bytes of segment and ledger were put back: the handle's own positions follow. */
+void world_reopen(struct world *w);
+
+/* The handle of a copy of the segment's bytes, with its ledger; `rec` keeps its scratch map. */
+void world_rebase(const struct world *from, uint8_t *base, struct ledger *led, struct world *to);
+
+/* Take a seat and sit down. The seat, or 0 when the house is full. */
+uint32_t world_sit(struct world *w, uint32_t role, uint32_t pid);
+
+/* QB_OK (the promise is in the ledger), QB_FULL, or negative. */
+int world_submit(struct world *w, uint32_t seat, uint64_t id);
+
+/* Claim one job and do what its plan says. 1, or 0 when there was none. */
+int world_work(struct world *w, uint32_t seat, struct qb_event_writer *log);
+
+/* One pass of the syncer: every dirty job, every event. Returns the jobs it looked at. */
+unsigned world_sync(struct world *w);
+
+/* Decide the jobs of a dead seat and tell the ledger what was reported. 0, or QB_EFENCED: nobody sat there. */
+int world_recover(struct world *w, uint32_t seat);
+
+/* Recover every seat that is not free, as a new parent does. */
+void world_take_over(struct world *w);
+
+/*
+ * The verdict over a segment in which everybody is dead: take over, judge, let survivors finish
+ * everything, judge again.  0, or -1 with w->oracle.why.
+ */
+int world_verdict(struct world *w);
+
+#endif

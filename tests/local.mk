@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: Apache-2.0
+# Tests by kind.  A kind is a list of programs and a list of scripts; TESTS is the sum of all;
+# check-KIND runs one kind in the same harness.
+#
+# A program is its name in KIND_programs (inside "if HAVE_CHECK" when it links Check) and a line
+# for what it links; its source is its name with .c unless a _SOURCES line says more.  A script
+# (*.tap, executable, prints TAP) is its name in KIND_scripts.
+
+TEST_EXTENSIONS = .tap
+LOG_DRIVER = env AM_TAP_AWK='$(AWK)' $(SHELL) $(top_srcdir)/build-aux/tap-driver.sh
+TAP_LOG_DRIVER = $(LOG_DRIVER)
+
+# Where the programs under test are; "make installcheck" says the installed ones.
+QB_TEST_BINDIR = $(abs_top_builddir)
+
+# What every test finds in its environment.  Those written ${NAME-default} may be set by whoever
+# calls make.  (The tests' own: QB_CRASH_FACTOR and QB_MODEL_SEEDS make them longer.)
+AM_TESTS_ENVIRONMENT = \
+	srcdir='$(abs_top_srcdir)'; export srcdir; \
+	builddir='$(abs_top_builddir)'; export builddir; \
+	QBENCH='$(QB_TEST_BINDIR)/qbench$(EXEEXT)'; export QBENCH; \
+	DECODE_EVENTS='$(QB_TEST_BINDIR)/decode-events$(EXEEXT)'; export DECODE_EVENTS; \
+	QB_TEST_CC='$(CC)'; export QB_TEST_CC; \
+	CK_TAP_LOG_FILE_NAME=-; export CK_TAP_LOG_FILE_NAME; \
+	CK_VERBOSITY=silent; export CK_VERBOSITY; \
+	CK_DEFAULT_TIMEOUT=$${CK_DEFAULT_TIMEOUT-20}; export CK_DEFAULT_TIMEOUT; \
+	ASAN_OPTIONS=$${ASAN_OPTIONS-detect_stack_use_after_return=1}; export ASAN_OPTIONS; \
+	UBSAN_OPTIONS=$${UBSAN_OPTIONS-print_stacktrace=1}; export UBSAN_OPTIONS; \
+	TSAN_OPTIONS=$${TSAN_OPTIONS-halt_on_error=1:die_after_fork=0}; export TSAN_OPTIONS;
+
+unit_programs =
+model_programs =
+stress_programs =
+stress_thread_programs =
+crash_programs =
+pg_programs =
+bench_programs =
+stress_scripts =
+crash_scripts =
+pg_scripts =
+
+# A made-up run, written as a record or a segment.
+run_maker = %D%/lib/run-maker.c %D%/lib/run-maker.h
+
+if HAVE_CHECK
+
+# ---- unit: constructed bytes, every branch; no server
+unit_programs += \
+	%D%/unit/test-account \
+	%D%/unit/test-again \
+	%D%/unit/test-arena \
+	%D%/unit/test-base \
+	%D%/unit/test-block \
+	%D%/unit/test-check \
+	%D%/unit/test-ends \
+	%D%/unit/test-event \
+	%D%/unit/test-fdio \
+	%D%/unit/test-host \
+	%D%/unit/test-job \
+	%D%/unit/test-meta \
+	%D%/unit/test-pcg \
+	%D%/unit/test-percentiles \
+	%D%/unit/test-plan \
+	%D%/unit/test-proc \
+	%D%/unit/test-record \
+	%D%/unit/test-recovery \
+	%D%/unit/test-report \
+	%D%/unit/test-resume \
+	%D%/unit/test-ring \
+	%D%/unit/test-scenario \
+	%D%/unit/test-segment \
+	%D%/unit/test-summary \
+	%D%/unit/test-summary-json \
+	%D%/unit/test-trace \
+	%D%/unit/test-wait
+%C%_unit_test_account_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
+%C%_unit_test_again_SOURCES = %D%/unit/test-again.c $(run_maker)
+%C%_unit_test_again_LDADD = $(qb_report_libs) $(CHECK_LIBS)
+%C%_unit_test_arena_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_base_LDADD = $(qb_base_libs) $(CHECK_LIBS)
+%C%_unit_test_block_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_check_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_ends_LDADD = $(qb_record_libs) $(CHECK_LIBS)
+%C%_unit_test_event_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_fdio_LDADD = $(qb_base_libs) $(CHECK_LIBS)
+%C%_unit_test_host_LDADD = $(qb_base_libs) $(CHECK_LIBS)
+%C%_unit_test_job_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_meta_LDADD = $(qb_record_libs) $(CHECK_LIBS)
+%C%_unit_test_pcg_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
+%C%_unit_test_percentiles_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
+%C%_unit_test_plan_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
+%C%_unit_test_proc_LDADD = $(qb_base_libs) $(CHECK_LIBS)
+%C%_unit_test_record_LDADD = $(qb_record_libs) $(CHECK_LIBS)
+%C%_unit_test_recovery_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_report_LDADD = $(qb_report_libs) $(CHECK_LIBS)
+%C%_unit_test_resume_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
+%C%_unit_test_ring_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_scenario_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
+%C%_unit_test_segment_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_summary_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
+%C%_unit_test_summary_json_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
+%C%_unit_test_trace_SOURCES = %D%/unit/test-trace.c $(run_maker)
+%C%_unit_test_trace_LDADD = $(qb_record_libs) $(CHECK_LIBS)
+%C%_unit_test_wait_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+
+# ---- model: random operations against a small reference
+model_programs += \
+	%D%/model/test-job-model
+%C%_model_test_job_model_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+
+# ---- pg: against a real server; skipped without one
+pg_programs += \
+	%D%/pg/test-array \
+	%D%/pg/test-cluster \
+	%D%/pg/test-conn \
+	%D%/pg/test-queue \
+	%D%/pg/test-queue-cut \
+	%D%/pg/test-schema \
+	%D%/pg/test-sweep \
+	%D%/pg/test-sync \
+	%D%/pg/test-sync-cut
+%C%_pg_test_array_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
+%C%_pg_test_cluster_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
+%C%_pg_test_conn_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
+%C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_schema_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_test_sweep_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
+%C%_pg_test_sync_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_test_sync_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+
+endif
+
+# ---- crash: a kill everywhere, then recovery, then the verdict.  Programs of their own: at every
+# ---- fault point, at every instruction, and between any two accesses of several processes.
+crash_world = \
+	%D%/crash/ledger.h \
+	%D%/crash/oracle.c %D%/crash/oracle.h \
+	%D%/crash/tap.h \
+	%D%/crash/world.c %D%/crash/world.h
+crash_programs += \
+	%D%/crash/fault-points \
+	%D%/crash/schedules \
+	%D%/crash/steps
+crash_scripts += %D%/crash/steps-builds.tap
+EXTRA_DIST += %D%/crash/README.md
+
+# What they are worth: each known bug, put in on purpose, is found by one of them.  It compiles
+# shm/ some fifty times, so it is not part of check but of check-bugs, and of CI.
+bug_scripts = %D%/crash/seeded-bugs.tap
+crash_bugs = \
+	%D%/crash/bugs/01-one-arena-for-all.patch \
+	%D%/crash/bugs/02-dropped-before-claimed.patch \
+	%D%/crash/bugs/03-ready-before-payload.patch \
+	%D%/crash/bugs/04-pushed-before-ready.patch \
+	%D%/crash/bugs/05-user-code-before-start.patch \
+	%D%/crash/bugs/06-started-after-the-effect.patch \
+	%D%/crash/bugs/07-done-before-the-result.patch \
+	%D%/crash/bugs/08-ring-reserves-then-fills.patch \
+	%D%/crash/bugs/09-event-before-its-record.patch \
+	%D%/crash/bugs/10-started-taken-for-never-started.patch \
+	%D%/crash/bugs/11-no-ring-repair.patch \
+	%D%/crash/bugs/12-recovery-believes-its-scan.patch \
+	%D%/crash/bugs/13-relaxed-memory-order.patch \
+	%D%/crash/bugs/14-ring-slot-without-lap.patch \
+	%D%/crash/bugs/15-seat-refilled-before-recovery.patch \
+	%D%/crash/bugs/20-free-bit-before-the-word.patch \
+	%D%/crash/bugs/21-free-bit-without-second-look.patch \
+	%D%/crash/bugs/22-block-bit-without-second-look.patch \
+	%D%/crash/bugs/23-syncer-looks-before-it-clears.patch \
+	%D%/crash/bugs/24-blocks-freed-by-slot-only.patch \
+	%D%/crash/bugs/25-sweep-frees-one-block-of-a-chain.patch \
+	%D%/crash/bugs/26-dropped-entry-not-offered-again.patch \
+	%D%/crash/bugs/27-report-after-the-verdict.patch \
+	%D%/crash/bugs/28-deadline-before-the-wait-bit.patch \
+	%D%/crash/bugs/29-deadline-lost-with-the-promoter.patch \
+	%D%/crash/bugs/30-mark-raised-after-the-slot-is-taken.patch \
+	%D%/crash/bugs/31-nobody-helps-tail.patch \
+	%D%/crash/bugs/32-nobody-helps-head.patch \
+	%D%/crash/bugs/33-recovery-only-once.patch \
+	%D%/crash/bugs/34-generation-kept-by-recovery.patch \
+	%D%/crash/bugs/35-no-sweep.patch \
+	%D%/crash/bugs/36-put-back-without-a-push.patch \
+	%D%/crash/bugs/37-outcome-without-a-dirty-bit.patch \
+	%D%/crash/bugs/38-result-reclaimed-too-early.patch \
+	%D%/crash/bugs/39-late-completion-writes.patch \
+	%D%/crash/bugs/40-sleep-without-announcement.patch \
+	%D%/crash/bugs/41-wake-up-not-passed-on.patch \
+	%D%/crash/bugs/42-private-futex.patch \
+	%D%/crash/bugs/43-event-overwritten-by-the-next-owner.patch \
+	%D%/crash/bugs/44-event-dropped-silently.patch \
+	%D%/crash/bugs/45-old-outcomes-told-again.patch \
+	%D%/crash/bugs/46-late-child-takes-the-name.patch \
+	%D%/crash/bugs/47-published-before-filled.patch
+EXTRA_DIST += $(crash_bugs)
+# shm/ once more: with its fault points, and with a switch before each atomic access.
+check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
+%C%_crash_libqb_shm_fault_a_SOURCES = $(shm_libqb_shm_a_SOURCES)
+%C%_crash_libqb_shm_fault_a_CPPFLAGS = $(AM_CPPFLAGS) -DQB_FAULT_POINTS=1
+%C%_crash_libqb_shm_point_a_SOURCES = $(shm_libqb_shm_a_SOURCES)
+%C%_crash_libqb_shm_point_a_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
+%C%_crash_fault_points_SOURCES = %D%/crash/fault-points.c $(crash_world)
+%C%_crash_fault_points_CPPFLAGS = $(AM_CPPFLAGS) -DQB_FAULT_POINTS=1
+%C%_crash_fault_points_LDADD = %D%/crash/libqb-shm-fault.a
+%C%_crash_schedules_SOURCES = %D%/crash/schedules.c %D%/crash/coroutine.h %D%/crash/point.h \
+	$(crash_world)
+# Stacks are switched by hand in these, which AddressSanitizer and ThreadSanitizer cannot follow.
+%C%_crash_libqb_shm_point_a_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
+%C%_crash_schedules_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
+%C%_crash_schedules_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
+%C%_crash_schedules_LDADD = %D%/crash/libqb-shm-point.a
+%C%_crash_steps_SOURCES = %D%/crash/steps.c $(crash_world)
+%C%_crash_steps_LDADD = $(qb_shm_libs)
+
+# ---- stress: many processes for a few seconds, the identities after.  Those that run as threads
+# ---- in a build for ThreadSanitizer are in stress_thread_programs too.
+stress_programs += %D%/crash/stress
+stress_thread_programs += %D%/crash/stress
+%C%_crash_stress_SOURCES = %D%/crash/stress.c $(crash_world)
+%C%_crash_stress_LDADD = $(qb_shm_libs)
+
+# ---- pg, whole runs: the program on a private server
+pg_scripts += \
+	%D%/pg/ctrl-c.tap \
+	%D%/pg/full-shm.tap \
+	%D%/pg/jsonl.tap \
+	%D%/pg/kill-all.tap \
+	%D%/pg/kill-roles.tap \
+	%D%/pg/postgres-away.tap
+
+# ---- cli: the command line
+cli_scripts = \
+	%D%/cli/decode.tap \
+	%D%/cli/help.tap \
+	%D%/cli/inspect.tap \
+	%D%/cli/options.tap \
+	%D%/cli/plan.tap \
+	%D%/cli/report.tap
+
+# ---- build: a clone, and the tarball's list of files
+build_scripts = %D%/build/clone.tap
+
+# ---- lint: rules that a reader should not have to check.
+lint_scripts = \
+	%D%/lint/check-layout.tap \
+	%D%/lint/check-rooms.tap \
+	%D%/lint/check-sql.tap \
+	%D%/lint/check-tags.tap \
+	%D%/lint/check-wrapper.tap \
+	%D%/lint/check-version.tap \
+	%D%/lint/check-man.tap \
+	%D%/lint/check-files.tap \
+	%D%/lint/check-words.tap
+%C%_lint_print_layout_LDADD = $(qb_shm_libs)
+EXTRA_DIST += \
+	%D%/lib/shm-fixture.h \
+	%D%/pg/pgtest.h \
+	%D%/pg/queuetest.h \
+	%D%/pg/synctest.h \
+	%D%/unit/trace-builder.h \
+	%D%/cli/cli.sh \
+	%D%/lint/layout.golden \
+	%D%/pg/e2e.sh \
+	%D%/lint/rooms \
+	%D%/lint/lint.sh
+
+# ---- bench: ns per operation, each beside a baseline of the same run
+bench_common = %D%/bench/bench.c %D%/bench/bench.h %D%/bench/floor.h %D%/bench/jobs.h
+bench_programs += \
+	%D%/bench/bench-crowd \
+	%D%/bench/bench-decode \
+	%D%/bench/bench-event \
+	%D%/bench/bench-kill \
+	%D%/bench/bench-submit \
+	%D%/bench/bench-sync \
+	%D%/bench/bench-wake
+%C%_bench_bench_crowd_SOURCES = %D%/bench/bench-crowd.c $(bench_common)
+%C%_bench_bench_crowd_LDADD = $(qb_base_libs)
+%C%_bench_bench_decode_SOURCES = %D%/bench/bench-decode.c $(run_maker) $(bench_common)
+%C%_bench_bench_decode_LDADD = $(qb_record_libs)
+%C%_bench_bench_event_SOURCES = %D%/bench/bench-event.c $(bench_common)
+%C%_bench_bench_event_LDADD = $(qb_base_libs)
+%C%_bench_bench_kill_SOURCES = %D%/bench/bench-kill.c $(bench_common)
+%C%_bench_bench_kill_LDADD = $(qb_base_libs)
+%C%_bench_bench_submit_SOURCES = %D%/bench/bench-submit.c $(bench_common)
+%C%_bench_bench_submit_LDADD = $(qb_base_libs)
+%C%_bench_bench_sync_SOURCES = %D%/bench/bench-sync.c %D%/bench/pgfloor.c %D%/bench/pgfloor.h $(bench_common)
+%C%_bench_bench_sync_LDADD = $(qb_sync_libs)
+%C%_bench_bench_wake_SOURCES = %D%/bench/bench-wake.c $(bench_common)
+%C%_bench_bench_wake_LDADD = $(qb_base_libs)
+
+# ---- helpers: programs that scripts call, in no kind of their own
+helper_programs = \
+	%D%/lib/check-chrome \
+	%D%/lib/check-jsonl \
+	%D%/lib/compare-segment \
+	%D%/lib/json-get \
+	%D%/lib/make-record \
+	%D%/lib/make-segment \
+	%D%/lib/private-server
+%C%_lib_check_chrome_LDADD = $(JANSSON_LIBS)
+%C%_lib_check_jsonl_LDADD = $(JANSSON_LIBS)
+%C%_lib_compare_segment_LDADD = $(qb_pg_libs)
+%C%_lib_json_get_LDADD = $(JANSSON_LIBS)
+%C%_lib_make_record_SOURCES = %D%/lib/make-record.c $(run_maker)
+%C%_lib_make_record_LDADD = $(qb_record_libs)
+%C%_lib_make_segment_LDADD = $(qb_record_libs)
+%C%_lib_private_server_LDADD = $(qb_pg_libs)
+
+check_PROGRAMS += $(unit_programs) $(model_programs) $(stress_programs) $(crash_programs) \
+	$(pg_programs) $(helper_programs) %D%/lint/print-layout
+dist_check_SCRIPTS += $(stress_scripts) $(crash_scripts) $(pg_scripts) $(cli_scripts) \
+	$(bug_scripts) $(build_scripts) $(lint_scripts)
+EXTRA_PROGRAMS += $(bench_programs)
+CLEANFILES += $(bench_programs)
+
+stress_tests = $(stress_programs) $(stress_scripts)
+crash_tests = $(crash_programs) $(crash_scripts)
+pg_tests = $(pg_programs) $(pg_scripts)
+TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(crash_tests) $(stress_tests) \
+	$(pg_tests) $(cli_scripts) $(build_scripts)
+
+.PHONY: check-unit check-model check-stress check-stress-threads check-crash check-pg check-cli \
+	check-lint check-build check-bugs check-loop bench distcheck-short
+
+# These build what their tests need and no more.
+check-unit:
+	rm -f $(unit_programs:=.log) $(unit_programs:=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(unit_programs)'
+check-model:
+	rm -f $(model_programs:=.log) $(model_programs:=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(model_programs)'
+check-lint: %D%/lint/print-layout$(EXEEXT)
+	rm -f $(lint_scripts:.tap=.log) $(lint_scripts:.tap=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(lint_scripts)'
+check-build:
+	rm -f $(build_scripts:.tap=.log) $(build_scripts:.tap=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(build_scripts)'
+check-bugs:
+	rm -f $(bug_scripts:.tap=.log) $(bug_scripts:.tap=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(bug_scripts)'
+check-stress:
+	QB_CRASH_FACTOR=$${QB_CRASH_FACTOR-10} QB_MODEL_SEEDS=$${QB_MODEL_SEEDS-1500} \
+	CK_TIMEOUT_MULTIPLIER=$${CK_TIMEOUT_MULTIPLIER-20} \
+		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(model_programs) $(stress_tests) $(crash_tests)'
+check-stress-threads:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(stress_thread_programs)'
+check-crash:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests)'
+check-pg:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(pg_tests)'
+check-cli:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(cli_scripts)'
+
+# Until something fails.
+check-loop:
+	n=0; while $(MAKE) $(AM_MAKEFLAGS) check; do n=`expr $$n + 1`; echo "check-loop: $$n passed"; done; \
+	echo "check-loop: failed in round `expr $$n + 1`; see $(TEST_SUITE_LOG)" >&2; exit 1
+
+# BENCH_FLAGS goes to each of them: --reps=N, --strict.
+bench: $(bench_programs) decode-events$(EXEEXT)
+	@for program in $(bench_programs); do ./$$program $(BENCH_FLAGS) || exit 1; done
+
+# The release gate without the long tests.
+distcheck-short:
+	$(MAKE) $(AM_MAKEFLAGS) distcheck TESTS='$(lint_scripts) $(unit_programs) $(cli_scripts)'
+
+installcheck-local:
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(cli_scripts)' QB_TEST_BINDIR='$(DESTDIR)$(bindir)'

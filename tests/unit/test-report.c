@@ -1,0 +1,478 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Reports of made-up summaries: every number shown, nothing shown that is not there. */
+#include <check.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/fdio.h"
+#include "report/report.h"
+#include "shm/status.h"
+
+#define MS 1000000ull
+#define RUNS_MAX 8
+
+static struct qb_summary sums[RUNS_MAX];
+static struct qb_meta metas[RUNS_MAX];
+static struct qb_report_entry entries[RUNS_MAX];
+static struct qb_report report;
+static struct qb_strbuf out;
+
+static struct qb_percentiles samples(uint64_t count, uint64_t ms)
+{
+	return (struct qb_percentiles){ .count = count, .min_ns = ms * MS / 2, .p50_ns = ms * MS,
+					.p90_ns = 2 * ms * MS, .p95_ns = 3 * ms * MS,
+					.p99_ns = 4 * ms * MS, .p999_ns = 5 * ms * MS,
+					.max_ns = 6 * ms * MS, .mean_ns = 1.5e6 * (double)ms };
+}
+
+/* A run with 5 kills that ended well. */
+static size_t add_run(const char *library)
+{
+	size_t i = report.entries_count++;
+	struct qb_summary *s = &sums[i];
+	struct qb_meta *m = &metas[i];
+
+	ck_assert_uint_lt(i, RUNS_MAX);
+	memset(s, 0, sizeof(*s));
+	memset(m, 0, sizeof(*m));
+	snprintf(s->library, sizeof(s->library), "%s", library);
+	snprintf(s->run_id, sizeof(s->run_id), "%.20s-crash_recovery-%zu", library, 1700 + i);
+	strcpy(s->scenario, "crash_recovery");
+	s->planned = s->submitted = s->acknowledged = 639;
+	s->completed = s->completions = 630;
+	s->discarded = 9;
+	s->kills = s->kills_by_role[QB_ROLE_WORKER] = 5;
+	s->verified = 1;
+	s->reports_ambiguity = 1;
+	s->throughput_per_s = 80.25;
+	s->pickup = samples(630, 7);
+	s->end_to_end = samples(630, 11);
+	s->spawn = samples(5, 13);
+	for (unsigned c = 0; c < QB_RESUME_CLASS_COUNT; c++) {
+		struct qb_resume *r = &s->resume[c];
+
+		r->kills = r->ns.count = 5;
+		r->median_ns = (10 + c) * MS;
+		r->p95_ns = r->max_ns = (20 + c) * MS;
+	}
+	m->duration_ns = 8000 * MS;
+	m->rate = 40;
+	m->tenants = 5;
+	m->seed = 20;
+	m->workers = 10;
+	m->slots = 1;
+	strcpy(m->ack, "durable");
+	strcpy(m->ambiguous, "retry");
+	strcpy(m->backoff, "immediate");
+	strcpy(m->qbench_version, "9.8.7");
+	strcpy(m->server_version, "15.1");
+	entries[i] = (struct qb_report_entry){ .summary = s, .meta = m, .dir = "results/x" };
+	return i;
+}
+
+static void censor(size_t run, unsigned cls, uint64_t censored)
+{
+	struct qb_resume *r = &sums[run].resume[cls];
+
+	r->censored = censored;
+	r->ns.count = r->kills - censored;
+	r->max_ns = QB_BEYOND_WATCH;
+	if (2 * censored > r->kills)
+		r->median_ns = QB_BEYOND_WATCH;
+	r->watch_ns_min = 9800 * MS;
+	r->watch_ns_max = 9900 * MS;
+}
+
+static void setup(void)
+{
+	memset(&report, 0, sizeof(report));
+	memset(entries, 0, sizeof(entries));
+	report.qbench_version = "9.8.7";
+	report.entries = entries;
+	strcpy(report.host.cpu, "Imaginary CPU");
+	report.host.cores = 2;
+}
+
+static void teardown(void)
+{
+	qb_strbuf_free(&out);
+}
+
+static const char *render(qb_render_fn fn)
+{
+	qb_strbuf_clear(&out);
+	fn(&report, &out);
+	return qb_strbuf_text(&out);
+}
+
+/* The line that begins so, without its blanks in a row; the test fails when there is none. */
+static const char *line_of(const char *text, const char *begin)
+{
+	static char line[256];
+	const char *p = text;
+	size_t n = 0;
+
+	while (p && strncmp(p, begin, strlen(begin)) != 0) {
+		p = strchr(p, '\n');
+		p = p ? p + 1 : NULL;
+	}
+	if (!p)
+		ck_abort_msg("no line begins with \"%s\" in:\n%s", begin, text);
+	for (; *p && *p != '\n' && n + 1 < sizeof(line); p++)
+		if (*p != ' ' || (n && line[n - 1] != ' '))
+			line[n++] = *p;
+	line[n] = '\0';
+	return line;
+}
+
+static void assert_says(const char *text, const char *what)
+{
+	char *flat = strdup(text);
+
+	/* Sentences are wrapped somewhere. */
+	for (char *p = flat; *p; p++)
+		if (*p == '\n')
+			*p = ' ';
+	ck_assert_msg(strstr(flat, what) != NULL, "\"%s\" is not in:\n%s", what, text);
+	free(flat);
+}
+
+static void assert_silent(const char *text, const char *what)
+{
+	ck_assert_msg(strstr(text, what) == NULL, "\"%s\" is in:\n%s", what, text);
+}
+
+static void assert_columns(const char *text)
+{
+	while (*text) {
+		size_t len = strcspn(text, "\n");
+
+		ck_assert_msg(len <= 100, "%zu columns: %.*s", len, (int)len, text);
+		text += len + (text[len] == '\n');
+	}
+}
+
+START_TEST(text_shows_the_numbers_of_each_library)
+{
+	const char *text;
+
+	add_run("shm");
+	add_run("pgtx");
+	sums[1].lost = 3;
+	sums[1].verified = 0;
+	sums[1].resume[QB_RESUME_RETRY_WAITING] = (struct qb_resume){ 0 };
+	entries[0].wal_bytes = 630 * 2048;
+	entries[0].commits = 63;
+	text = render(qb_report_text);
+	ck_assert_str_eq(line_of(text, "jobs acknowledged"), "jobs acknowledged 639 639");
+	ck_assert_str_eq(line_of(text, "completed"), "completed 630 630");
+	ck_assert_str_eq(line_of(text, "discarded"), "discarded (failed for good) 9 9");
+	ck_assert_str_eq(line_of(text, "kills"), "kills 5 (worker) 5 (worker)");
+	ck_assert_str_eq(line_of(text, "duplicates"), "duplicates (completed twice) 0 0");
+	ck_assert_str_eq(line_of(text, "lost"), "lost 0 3");
+	ck_assert_str_eq(line_of(text, "stranded"), "stranded with a dead process 0 0");
+	ck_assert_str_eq(line_of(text, "  queued, never"),
+			 "queued, never started 10.0 ms / 20.0 ms 10.0 ms / 20.0 ms");
+	ck_assert_str_eq(line_of(text, "  in hand, the last"),
+			 "in hand, the last again 12.0 ms / 22.0 ms 12.0 ms / 22.0 ms");
+	ck_assert_str_eq(line_of(text, "  waiting"), "waiting for a retry 13.0 ms / 23.0 ms -");
+	ck_assert_str_eq(line_of(text, "successor"),
+			 "successor ready, median / longest 13.0 ms / 78.0 ms 13.0 ms / 78.0 ms");
+	ck_assert_str_eq(line_of(text, "throughput"), "throughput, jobs/s 80.2 80.2");
+	ck_assert_str_eq(line_of(text, "pick-up p50"), "pick-up p50 7.00 ms 7.00 ms");
+	ck_assert_str_eq(line_of(text, "pick-up p95"), "pick-up p95 21.0 ms 21.0 ms");
+	ck_assert_str_eq(line_of(text, "pick-up p99"), "pick-up p99 28.0 ms 28.0 ms");
+	ck_assert_str_eq(line_of(text, "end to end"), "end to end p95 33.0 ms 33.0 ms");
+	ck_assert_str_eq(line_of(text, "log written"), "log written by Postgres, per job 2 KiB -");
+	ck_assert_str_eq(line_of(text, "commits of"), "commits of Postgres, per job 0.1 -");
+	ck_assert_str_eq(line_of(text, "the account"), "the account adds up yes NO");
+	assert_says(text, "8.00 s at 40 jobs/s, 5 tenants, seed 20, 10 workers");
+	assert_says(text, "qbench 9.8.7, Postgres 15.1 on Imaginary CPU, 2 cores");
+	assert_says(text, "  results/x");
+	assert_columns(text);
+	/* Nothing about what did not happen. */
+	assert_silent(text, "parked");
+	assert_silent(text, "refused");
+	assert_silent(text, "verdict");
+	assert_silent(text, "setting");
+	assert_silent(text, "Several runs");
+	assert_silent(text, "\033");
+}
+END_TEST
+
+START_TEST(text_says_beyond_the_watch_and_never_zero)
+{
+	const char *text;
+
+	add_run("shm");
+	add_run("pgtx");
+	censor(0, QB_RESUME_IN_FLIGHT_FIRST, 1);
+	censor(1, QB_RESUME_IN_FLIGHT_FIRST, 3);
+	sums[1].resume[QB_RESUME_NEVER_STARTED] = (struct qb_resume){ .kills = 5,
+								      .by_survivors = 5 };
+	text = render(qb_report_text);
+	ck_assert_str_eq(line_of(text, "  in hand, the first"),
+			 "in hand, the first again 11.0 ms / > 9.90 s (1 of 5) "
+			 "> 9.80 s / > 9.90 s (3 of 5)");
+	ck_assert_str_eq(line_of(text, "  queued"),
+			 "queued, never started 10.0 ms / 20.0 ms by survivors");
+	assert_says(text, "after 3 of 5 kills no such job had been picked up");
+	assert_says(text, "\"by survivors\"");
+	assert_says(text, "ran again after 11.0 ms on shm and not within the 9.80 s of the watch "
+		    "on pgtx (medians).");
+	assert_columns(text);
+}
+END_TEST
+
+START_TEST(several_runs_show_median_and_range)
+{
+	const char *text;
+
+	for (unsigned i = 0; i < 4; i++) {
+		add_run("shm");
+		sums[i].duplicates = i == 3;
+		sums[i].lost = i == 0;
+		sums[i].throughput_per_s = 80 + i;
+		sums[i].pickup = samples(9, 1 + i);
+		sums[i].resume[QB_RESUME_NEVER_STARTED].median_ns = (40 - 10 * i) * MS;
+		sums[i].resume[QB_RESUME_NEVER_STARTED].max_ns = (50 + i) * MS;
+	}
+	text = render(qb_report_text);
+	/* The upper median of four: the third. */
+	ck_assert_str_eq(line_of(text, "throughput"), "throughput, jobs/s 82.0 (80.0 - 83.0)");
+	ck_assert_str_eq(line_of(text, "pick-up p50"), "pick-up p50 3.00 ms (1.00 ms - 4.00 ms)");
+	ck_assert_str_eq(line_of(text, "duplicates"), "duplicates (completed twice) 0 (0 - 1)");
+	ck_assert_str_eq(line_of(text, "  queued"), "queued, never started 30.0 ms / 53.0 ms");
+	ck_assert_str_eq(line_of(text, "jobs"), "jobs acknowledged 639");
+	assert_says(text, "Several runs: the median over the runs");
+	assert_says(text, "Of 2556 acknowledged jobs shm lost 1 and completed 1 more than once.");
+	assert_columns(text);
+	sums[1].verified = 0;
+	ck_assert_str_eq(line_of(render(qb_report_text), "the account"),
+			 "the account adds up NO (3 of 4 do)");
+}
+END_TEST
+
+START_TEST(many_wide_columns_stay_within_100)
+{
+	static const char *const names[] = { "shm", "pgtx", "river", "platlib", "river-go",
+					     "graphile-worker-adapter-x", "pg-boss",
+					     "procrastinate" };
+	const char *text;
+
+	for (size_t i = 0; i < 8; i++) {
+		add_run(names[i]);
+		for (unsigned c = 0; c < QB_RESUME_CLASS_COUNT; c++)
+			censor(i, c, 3);
+	}
+	text = render(qb_report_text);
+	assert_columns(text);
+	for (size_t i = 0; i < 8; i++)
+		assert_says(text, names[i]);
+}
+END_TEST
+
+START_TEST(sentences_are_made_of_the_numbers)
+{
+	const char *text;
+
+	add_run("shm");
+	add_run("pgtx");
+	sums[0].ambiguous = 4;
+	sums[1].ambiguous = 1;
+	sums[1].repeated_effects = sums[1].silent_effects = 1;
+	sums[1].reports_ambiguity = 0;
+	sums[1].resume[QB_RESUME_IN_FLIGHT_FIRST].median_ns = 1100 * MS;
+	text = render(qb_report_text);
+	assert_says(text, "Through 10 kills in all, shm and pgtx lost none of 1278 acknowledged "
+		    "jobs and completed none of them twice.");
+	assert_says(text, "shm left 4 jobs in doubt and named each; pgtx left 1 job in doubt without "
+		    "a word, and the effect of 1 happened twice.");
+	assert_says(text, "A job that was in hand at the kill ran again after 11.0 ms on shm and "
+		    "after 1.10 s on pgtx (medians), up to 100 times as long.");
+
+	/* The same with other numbers is another text. */
+	sums[0].parks = 1;
+	sums[0].kills = 0;
+	sums[0].deaths_unplanned = 1;
+	sums[1].lost = 2;
+	sums[1].stranded = 1;
+	sums[1].duplicates = 7;
+	text = render(qb_report_text);
+	assert_says(text, "Through 1 death that nobody planned, shm lost none of 639 acknowledged");
+	assert_says(text, "Of 639 acknowledged jobs pgtx lost 2, completed 7 more than once and left "
+		    "1 with a process that is dead.");
+	assert_says(text, "named each, to be decided by a person");
+
+	/* Without kills there is nothing to say about doubts and resuming. */
+	report.entries_count = 0;
+	add_run("shm");
+	sums[0].kills = 0;
+	memset(sums[0].resume, 0, sizeof(sums[0].resume));
+	text = render(qb_report_text);
+	assert_says(text, "shm lost none of 639 acknowledged jobs");
+	ck_assert_str_eq(line_of(text, "lost"), "lost 0");
+	assert_silent(text, "Through");
+	assert_silent(text, "Done or not");
+	assert_silent(text, "ran again");
+	assert_silent(text, "time to resume");
+}
+END_TEST
+
+START_TEST(what_does_not_add_up_is_named)
+{
+	const char *text;
+
+	add_run("shm");
+	entries[0].interrupted = 1;
+	sums[0].verified = 0;
+	sums[0].identities_count = 2;
+	strcpy(sums[0].identity[0].name, "apples = pears");
+	sums[0].identity[0].left = sums[0].identity[0].right = 7;
+	sums[0].identity[0].holds = 1;
+	strcpy(sums[0].identity[1].name, "events dropped or missing = 0");
+	sums[0].identity[1].left = 3;
+	text = render(qb_report_text);
+	assert_says(text, "Run shm-crash_recovery-1700 was cut short");
+	assert_says(text, "does not add up: \"events dropped or missing = 0\" (3 against 0).");
+	assert_silent(text, "apples");
+}
+END_TEST
+
+START_TEST(settings_that_differ_stand_beside_the_numbers)
+{
+	const char *text;
+
+	add_run("shm");
+	add_run("river");
+	add_run("river");
+	ck_assert_int_eq(qb_meta_setting(&metas[0], "same", "1"), 0);
+	ck_assert_int_eq(qb_meta_setting(&metas[1], "same", "1"), 0);
+	ck_assert_int_eq(qb_meta_setting(&metas[2], "same", "1"), 0);
+	ck_assert_int_eq(qb_meta_setting(&metas[1], "lease", "20s"), 0);
+	ck_assert_int_eq(qb_meta_setting(&metas[2], "lease", "20s"), 0);
+	ck_assert_int_eq(qb_meta_setting(&metas[0], "host_cores", "8"), 0);
+	metas[2].workers = 5;
+	text = render(qb_report_text);
+	ck_assert_str_eq(line_of(text, "setting lease"), "setting lease - 20s");
+	ck_assert_str_eq(line_of(text, "setting workers"), "setting workers 10 differs");
+	assert_silent(text, "setting same");
+	assert_silent(text, "setting host");
+	assert_silent(text, "setting ack");
+}
+END_TEST
+
+START_TEST(scenarios_have_a_table_each)
+{
+	const char *text;
+
+	add_run("shm");
+	add_run("shm");
+	strcpy(sums[1].scenario, "burst");
+	sums[1].completed = 77;
+	text = render(qb_report_text);
+	ck_assert_str_eq(line_of(text, "crash_recovery"), "crash_recovery");
+	text = strstr(text, "\nburst\n");
+	ck_assert_ptr_nonnull(text);
+	ck_assert_str_eq(line_of(text, "completed"), "completed 77");
+	setup();
+	assert_says(render(qb_report_text), "No runs.");
+	assert_says(render(qb_report_md), "No runs.");
+}
+END_TEST
+
+START_TEST(colour_marks_what_is_wrong_and_only_on_request)
+{
+	const char *text;
+
+	add_run("shm");
+	sums[0].lost = 1;
+	report.colour = 1;
+	text = render(qb_report_text);
+	ck_assert_ptr_nonnull(strstr(text, "\033[31m1\033[0m\n"));
+	ck_assert_ptr_nonnull(strstr(text, "\033[32myes\033[0m\n"));
+	report.colour = 0;
+	assert_silent(render(qb_report_text), "\033");
+}
+END_TEST
+
+START_TEST(markdown_rows_have_the_same_cells)
+{
+	const char *text, *p;
+	unsigned rows = 0;
+
+	add_run("shm");
+	add_run("a|b_c*<i>");
+	sums[1].lost = 3;
+	text = render(qb_report_md);
+	ck_assert_str_eq(line_of(text, "| |"), "| | shm | a\\|b\\_c\\*\\<i\\> |");
+	ck_assert_str_eq(line_of(text, "| lost"), "| lost | 0 | **3** |");
+	ck_assert_str_eq(line_of(text, "## "), "## crash\\_recovery");
+	for (p = strstr(text, "| |"); *p == '|'; p = strchr(p, '\n') + 1) {
+		unsigned bars = 0;
+
+		for (const char *c = p; *c != '\n'; c++)
+			bars += *c == '|' && (c == p || c[-1] != '\\');
+		ck_assert_msg(bars == 4, "%u bars: %.40s", bars, p);
+		rows++;
+	}
+	ck_assert_uint_gt(rows, 15);
+}
+END_TEST
+
+START_TEST(renderers_are_found_by_name)
+{
+	struct qb_err err = { 0 };
+	char path[] = "/tmp/qb-test-report-XXXXXX", *text;
+	size_t bytes;
+	int fd;
+
+	ck_assert_str_eq(qb_renderer_find("md", &err)->extension, "md");
+	ck_assert_str_eq(qb_renderer_find("text", &err)->extension, "txt");
+	ck_assert_ptr_null(qb_renderer_find("html", &err));
+	ck_assert_int_eq(err.code, QB_EUSAGE);
+	ck_assert_ptr_nonnull(strstr(err.text, "json"));
+	ck_assert_ptr_null(qb_renderer_find("nothing", NULL));
+
+	add_run("shm");
+	fd = mkstemp(path);
+	ck_assert_int_ge(fd, 0);
+	close(fd);
+	ck_assert_int_eq(qb_report_write(&report, qb_renderer_find("text", NULL), path, &err), 0);
+	ck_assert_int_eq(qb_read_file(path, 1 << 20, &text, &bytes, &err), 0);
+	ck_assert_str_eq(text, render(qb_report_text));
+	free(text);
+	unlink(path);
+	ck_assert_int_lt(qb_report_write(&report, qb_renderers[0], "/nonexistent/x/y", &err), 0);
+	ck_assert_ptr_nonnull(strstr(err.text, "/nonexistent/x/y"));
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("report");
+	TCase *tc = tcase_create("text and markdown");
+	SRunner *runner;
+	int failed;
+
+	tcase_add_checked_fixture(tc, setup, teardown);
+	tcase_add_test(tc, text_shows_the_numbers_of_each_library);
+	tcase_add_test(tc, text_says_beyond_the_watch_and_never_zero);
+	tcase_add_test(tc, several_runs_show_median_and_range);
+	tcase_add_test(tc, many_wide_columns_stay_within_100);
+	tcase_add_test(tc, sentences_are_made_of_the_numbers);
+	tcase_add_test(tc, what_does_not_add_up_is_named);
+	tcase_add_test(tc, settings_that_differ_stand_beside_the_numbers);
+	tcase_add_test(tc, scenarios_have_a_table_each);
+	tcase_add_test(tc, colour_marks_what_is_wrong_and_only_on_request);
+	tcase_add_test(tc, markdown_rows_have_the_same_cells);
+	tcase_add_test(tc, renderers_are_found_by_name);
+	suite_add_tcase(suite, tc);
+	runner = srunner_create(suite);
+	srunner_run_all(runner, CK_ENV);
+	failed = srunner_ntests_failed(runner);
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

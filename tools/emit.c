@@ -1,0 +1,184 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#include "tools/emit.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+#include "base/fdio.h"
+#include "base/strbuf.h"
+
+const char qb_digit_pairs[201] =
+	"00010203040506070809" "10111213141516171819" "20212223242526272829" "30313233343536373839"
+	"40414243444546474849" "50515253545556575859" "60616263646566676869" "70717273747576777879"
+	"80818283848586878889" "90919293949596979899";
+
+void qb_out_init(struct qb_out *out, int fd)
+{
+	*out = (struct qb_out){ .fd = fd, .buf = qb_xmalloc(QB_OUT_BYTES) };
+}
+
+void qb_out_flush(struct qb_out *out)
+{
+	if (out->used > 0 && !out->failed)
+		out->failed = -qb_write_full(out->fd, out->buf, out->used);
+	out->used = 0;
+}
+
+void qb_out_free(struct qb_out *out)
+{
+	free(out->buf);
+	out->buf = NULL;
+}
+
+/*
+ * Length of the well-formed UTF-8 sequence at s, 0 if it is none: the table of the Unicode
+ * standard (3-7), which leaves out overlong forms, surrogates and what is beyond U+10FFFF.
+ */
+static size_t utf8_length(const unsigned char *s, size_t left)
+{
+	unsigned char lo = 0x80, hi = 0xbf;
+	size_t n;
+
+	if (s[0] >= 0xc2 && s[0] <= 0xdf)
+		n = 2;
+	else if (s[0] >= 0xe0 && s[0] <= 0xef)
+		n = 3;
+	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
+		n = 4;
+	else
+		return 0;
+	if (s[0] == 0xe0)
+		lo = 0xa0;
+	else if (s[0] == 0xed)
+		hi = 0x9f;
+	else if (s[0] == 0xf0)
+		lo = 0x90;
+	else if (s[0] == 0xf4)
+		hi = 0x8f;
+	if (left < n || s[1] < lo || s[1] > hi)
+		return 0;
+	for (size_t i = 2; i < n; i++) {
+		if (s[i] < 0x80 || s[i] > 0xbf)
+			return 0;
+	}
+	return n;
+}
+
+static char *put_escape(char *p, unsigned code)
+{
+	static const char hex[] = "0123456789abcdef";
+
+	*p++ = '\\';
+	*p++ = 'u';
+	for (int shift = 12; shift >= 0; shift -= 4)
+		*p++ = hex[code >> shift & 15];
+	return p;
+}
+
+static char *put_ascii(char *p, unsigned char c)
+{
+	static const char named[] = "\bb\ff\nn\rr\tt\"\"\\\\";
+
+	if (c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&') {
+		*p++ = (char)c;
+		return p;
+	}
+	for (size_t i = 0; i + 1 < sizeof(named); i += 2) {
+		if ((unsigned char)named[i] == c) {
+			*p++ = '\\';
+			*p++ = named[i + 1];
+			return p;
+		}
+	}
+	return put_escape(p, c);
+}
+
+char *qb_put_json(char *p, const char *text, size_t max)
+{
+	const unsigned char *s = (const unsigned char *)text;
+	size_t bytes = strnlen(text, max);
+
+	*p++ = '"';
+	for (size_t i = 0; i < bytes;) {
+		size_t n;
+
+		if (s[i] < 0x80) {
+			p = put_ascii(p, s[i++]);
+			continue;
+		}
+		n = utf8_length(s + i, bytes - i);
+		if (n == 0) {
+			p = put_escape(p, 0xfffd);
+			i++;
+			continue;
+		}
+		/* U+2028 and U+2029 end a line in JavaScript. */
+		if (n == 3 && s[i] == 0xe2 && s[i + 1] == 0x80 && (s[i + 2] & 0xfe) == 0xa8) {
+			p = put_escape(p, 0x2000u | (s[i + 2] & 0x3fu));
+		} else {
+			memcpy(p, s + i, n);
+			p += n;
+		}
+		i += n;
+	}
+	*p++ = '"';
+	return p;
+}
+
+/* Go drops the leading zero of a two-digit negative exponent: 1e-07 becomes 1e-7. */
+static void trim_exponent(char *text)
+{
+	char *e = strstr(text, "e-0");
+
+	if (e)
+		memmove(e + 2, e + 3, strlen(e + 3) + 1);
+}
+
+char *qb_put_double(char *p, double v)
+{
+	double size = v < 0 ? -v : v;
+	char text[400];
+	int digits = 0;
+
+	if (size != 0 && (size < 1e-6 || size >= 1e21)) {
+		do {
+			snprintf(text, sizeof(text), "%.*e", digits++, v);
+		} while (digits < 17 && strtod(text, NULL) != v);
+		trim_exponent(text);
+	} else {
+		do {
+			snprintf(text, sizeof(text), "%.*f", digits++, v);
+		} while (digits < 25 && strtod(text, NULL) != v);
+	}
+	size_t bytes = strlen(text);
+
+	memcpy(p, text, bytes);
+	return p + bytes;
+}
+
+char *qb_put_stamp(char *p, struct qb_stamp *cache, uint64_t wall_ns)
+{
+	uint64_t second = wall_ns / QB_NS_PER_S;
+	uint32_t fraction = (uint32_t)(wall_ns % QB_NS_PER_S);
+
+	if (!cache->valid || cache->second != second) {
+		char whole[36];
+
+		qb_format_rfc3339(whole, second * QB_NS_PER_S);
+		memcpy(cache->text, whole, sizeof(cache->text));
+		cache->text[19] = '.';
+		cache->second = second;
+		cache->valid = 1;
+	}
+	memcpy(p, cache->text, 20);
+	if (fraction == 0) {
+		p += 19;
+	} else {
+		p = qb_put_nine(p + 20, fraction);
+		while (p[-1] == '0')
+			p--;
+	}
+	*p++ = 'Z';
+	return p;
+}
