@@ -35,13 +35,10 @@ static int shm_setup(const struct qb_queue_env *env, struct qb_err *err)
 		return rc;
 	rc = qb_schema_install(conn, err);
 	/* One that had a parent is being recovered, and has its row. */
-	if (rc == 0 && qb_load_relaxed32(&env->seg->hdr->parent_seat) == 0)
-		rc = qb_schema_run_is_known(conn, env->seg->hdr->run_id, err);
-	if (rc > 0)
-		rc = qb_err_set(err, QB_EBUSY, "a run named %s is in this database already: another qbench began in the "
-				"same second; start again", env->seg->hdr->run_id);
 	if (rc == 0)
-		rc = qb_schema_run(conn, env->seg->hdr->run_id, &run_no, err);
+		rc = qb_load_relaxed32(&env->seg->hdr->parent_seat) == 0 ?
+			qb_schema_run_begin(conn, env->seg->hdr->run_id, err) :
+			qb_schema_run(conn, env->seg->hdr->run_id, &run_no, err);
 	if (rc == 0)
 		rc = qb_schema_prune(conn, env->seg->hdr->run_id, err);
 	PQfinish(conn);

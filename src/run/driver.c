@@ -94,7 +94,7 @@ static int make_segment_dir(struct qb_driver *d, struct qb_err *err)
 	return rc;
 }
 
-/* A name that no other run has, here or where the segments are, and a directory in each place. */
+/* A name that no other run has, here, where the segments are or in Postgres, and a directory in each place. */
 static int make_dirs(struct qb_driver *d, struct qb_err *err)
 {
 	struct qb_run_result *r = d->result;
@@ -112,6 +112,8 @@ static int make_dirs(struct qb_driver *d, struct qb_err *err)
 			snprintf(run_id + len, sizeof(r->meta.run_id) - (size_t)len, "-%u", n);
 		if (snprintf(r->dir, sizeof(r->dir), "%s/%s", d->cfg->results_dir, run_id) >= (int)sizeof(r->dir))
 			return qb_err_set(err, QB_EUSAGE, "--results-dir is too long");
+		if (qb_server_knows_run(d->server, run_id))
+			continue;
 		if (mkdir(r->dir, 0755) < 0) {
 			if (errno == EEXIST)
 				continue;

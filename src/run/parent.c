@@ -176,7 +176,8 @@ static void on_death(struct parent *p, uint32_t seat)
 
 	if (role == QB_ROLE_SYNCER && in_order)
 		p->synced = 1;
-	if (was_ready || in_order) {
+	/* One that leaves with an error would find the same again at once. */
+	if (in_order || (was_ready && WIFSIGNALED(status))) {
 		p->early_deaths = 0;
 		return;
 	}
@@ -184,8 +185,11 @@ static void on_death(struct parent *p, uint32_t seat)
 
 	p->early_deaths++;
 	p->respawn_after_ns = noticed_ns + (pause < RESPAWN_MAX_NS ? pause : RESPAWN_MAX_NS);
-	qb_log(QB_LOG_WARNING, "a %s died before it was ready (%s)", qb_role_name(role),
-	       WIFSIGNALED(status) ? qb_signal_name(WTERMSIG(status)) : "it exited");
+	if (was_ready)
+		qb_log(QB_LOG_WARNING, "a %s left with an error", qb_role_name(role));
+	else
+		qb_log(QB_LOG_WARNING, "a %s died before it was ready (%s)", qb_role_name(role),
+		       WIFSIGNALED(status) ? qb_signal_name(WTERMSIG(status)) : "it exited");
 }
 
 /* Every child that has died, whatever woke us. */

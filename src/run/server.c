@@ -12,6 +12,7 @@
 #include "pg/conn.h"
 #include "run/server.h"
 #include "shm/status.h"
+#include "sync/schema.h"
 
 #define CONNECT_NS (10 * QB_NS_PER_S)
 
@@ -103,6 +104,16 @@ uint64_t qb_server_cluster_id(const struct qb_server *s)
 pid_t qb_server_pid(const struct qb_server *s)
 {
 	return s->cluster ? qb_cluster_pid(s->cluster) : 0;
+}
+
+int qb_server_knows_run(struct qb_server *s, const char *run_id)
+{
+	int64_t has_table = 0;
+
+	return s->conn &&
+	       qb_pg_query_i64(s->conn, "select (to_regclass('qbench.run') is not null)::int::bigint", &has_table,
+			       NULL) == 0 &&
+	       has_table && qb_schema_run_is_known(s->conn, run_id, NULL) > 0;
 }
 
 int qb_server_load(struct qb_server *s, uint64_t *wal_bytes, uint64_t *commits)

@@ -11,6 +11,9 @@
 uint64_t qb_server_cluster_id(const struct qb_server *s);       /* 0 = not known */
 pid_t qb_server_pid(const struct qb_server *s);                 /* of a private one, else 0 */
 
+/* Is there a run of that name in its tables? 0 also when it cannot be asked. */
+int qb_server_knows_run(struct qb_server *s, const char *run_id);
+
 /* WAL position in bytes and committed transactions so far. 0, or QB_EPG when the server cannot be asked. */
 int qb_server_load(struct qb_server *s, uint64_t *wal_bytes, uint64_t *commits);
 

@@ -119,18 +119,36 @@ int qb_schema_run(PGconn *conn, const char *run_id, int64_t *run_no, struct qb_e
 	return rc < 0 ? qb_err_context(err, "could not register the run") : 0;
 }
 
-int qb_schema_run_is_known(PGconn *conn, const char *run_id, struct qb_err *err)
+/* 1 when the statement has a row for that run, 0, or QB_EPG. */
+static int run_row(PGconn *conn, const char *sql, const char *run_id, struct qb_err *err)
 {
 	const Oid oids[] = { QB_PG_TEXT };
 	const char *values[] = { run_id };
 	PGresult *res;
-	int rc = qb_pg_query(conn, "select from qbench.run where run_id = $1", 1, oids, values, NULL, NULL, 1, &res, err);
+	int rc = qb_pg_query(conn, sql, 1, oids, values, NULL, NULL, 1, &res, err);
 
 	if (rc == 0) {
 		rc = PQntuples(res) > 0;
 		PQclear(res);
 	}
 	return rc;
+}
+
+int qb_schema_run_is_known(PGconn *conn, const char *run_id, struct qb_err *err)
+{
+	return run_row(conn, "select from qbench.run where run_id = $1", run_id, err);
+}
+
+int qb_schema_run_begin(PGconn *conn, const char *run_id, struct qb_err *err)
+{
+	/* One statement: of two that begin at once, one gets the row. */
+	int rc = run_row(conn, "insert into qbench.run (run_id) values ($1) on conflict do nothing returning run_no",
+			 run_id, err);
+
+	if (rc == 0)
+		return qb_err_set(err, QB_EBUSY, "a run named %s is in this database already: another qbench began in the "
+				  "same second; start again", run_id);
+	return rc < 0 ? qb_err_context(err, "could not register the run") : 0;
 }
 
 int qb_schema_run_ended(PGconn *conn, const char *run_id, struct qb_err *err)

@@ -33,6 +33,9 @@ int qb_schema_run(PGconn *conn, const char *run_id, int64_t *run_no, struct qb_e
 /* 1 when a run of that name is registered, 0, or QB_EPG. */
 int qb_schema_run_is_known(PGconn *conn, const char *run_id, struct qb_err *err);
 
+/* Register a run that begins now. 0; QB_EBUSY when there is one of that name; QB_EPG. */
+int qb_schema_run_begin(PGconn *conn, const char *run_id, struct qb_err *err);
+
 /* The run is over: its rows may go when the next one begins. */
 int qb_schema_run_ended(PGconn *conn, const char *run_id, struct qb_err *err);
 
