@@ -80,6 +80,8 @@ static uint32_t find_victims(const struct qb_faults *f, uint32_t role, uint32_t 
 static int kill_seat(struct qb_faults *f, uint32_t seat, uint32_t role)
 {
 	const struct qb_seat_shm *s = &f->seg->seats[seat];
+	/* Read before the kill: right after it a successor may sit there, who is to be killed as well one day. */
+	uint32_t incarnation = qb_seat_incarnation(qb_load_acquire64(&s->word));
 	pid_t pid = (pid_t)qb_load_acquire32(&s->pid);
 	int fd = pid > 1 ? qb_pidfd_open(pid, qb_load_relaxed64(&s->start_ticks)) : -1;
 
@@ -93,7 +95,7 @@ static int kill_seat(struct qb_faults *f, uint32_t seat, uint32_t role)
 	qb_process_note(f->log, QB_EV_PROCESS_KILLED, role, seat, (uint64_t)pid, f->done + 1);
 	int rc = qb_pidfd_signal(fd, SIGKILL);
 
-	f->killed[seat] = qb_seat_incarnation(qb_load_acquire64(&s->word));
+	f->killed[seat] = incarnation;
 	close(fd);
 	return rc == 0;
 }

@@ -82,6 +82,9 @@ static void on_killed(struct qb_tally *t, struct qb_proc *p, const struct qb_tra
 
 	if (p->killed_ns)
 		return;
+	/* A standby that had its go and no time to say so was killed as the worker that it was. */
+	if (p->role == QB_ROLE_STANDBY && e->ev.kind == QB_ROLE_WORKER)
+		p->role = QB_ROLE_WORKER;
 	/* A pool kill is several records of one number. */
 	if (!k || k->number != e->ev.arg1) {
 		k = &t->kills[t->kills_count++];

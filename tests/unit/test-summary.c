@@ -394,6 +394,22 @@ START_TEST(an_unrecorded_failure_is_known_from_the_queue)
 }
 END_TEST
 
+/* Between the go and the word of it lies a moment, and a kill fits in. */
+START_TEST(a_standby_killed_right_after_its_go_counts_as_a_worker)
+{
+	builder_init(&b, 1);
+	start_processes(&b, 1);
+	spawn(&b, 0, PARENT, W(2), QB_ROLE_STANDBY);
+	ready(&b, 1, W(2), QB_ROLE_STANDBY);
+	submit(&b, 10, 1);
+	kill_worker(&b, 100, W(2), 1);
+	run_job(&b, 104, 105, W(1), 1, 1);
+	assert_verified(&b);
+	ck_assert_uint_eq(b.out.kills_by_role[QB_ROLE_WORKER], 1);
+	ck_assert_uint_eq(b.out.kills_by_role[QB_ROLE_STANDBY], 0);
+}
+END_TEST
+
 START_TEST(a_failure_found_by_recovery_is_one_failure)
 {
 	builder_init(&b, 1);
@@ -418,6 +434,7 @@ int main(void)
 	SRunner *runner;
 	int failed_count;
 
+	tcase_add_test(tc, a_standby_killed_right_after_its_go_counts_as_a_worker);
 	tcase_add_test(tc, a_run_without_faults_adds_up);
 	tcase_add_test(tc, times_count_from_where_they_say);
 	tcase_add_test(tc, only_the_first_start_is_a_pickup);
