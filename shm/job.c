@@ -348,6 +348,10 @@ int qb_job_fail(const struct qb_seg *seg, uint32_t seat, struct qb_held *held, i
 int qb_job_release(const struct qb_seg *seg, struct qb_held *held)
 {
 	uint64_t w = held->word;
+
+	/* After a refused start the caller holds the word that was found there: somebody else's, or finished. */
+	if (qb_word_state(w) != QB_JOB_CLAIMED)
+		return QB_EFENCED;
 	/* [job.W6] Publishes: ready again. Pairs with: [job.R1]. Killed before: recovery does it. */
 	int rc = step(seg, held, qb_word(qb_word_gen(w), qb_word_attempt(w), 0, qb_word_failures(w), QB_JOB_READY));
 

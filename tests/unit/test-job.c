@@ -307,6 +307,25 @@ START_TEST(late_caller_is_refused_and_writes_nothing)
 }
 END_TEST
 
+START_TEST(only_a_claimed_job_can_be_released)
+{
+	static const uint32_t others[] = { QB_JOB_STARTED, QB_JOB_DONE, QB_JOB_FAILED, QB_JOB_SYNCED, QB_JOB_WAITING };
+
+	submit(1);
+	claim();
+	for (unsigned i = 0; i < QB_ARRAY_COUNT(others); i++) {
+		uint64_t word = qb_word(0, 1, WORKER, 0, others[i]);
+		struct qb_held found = { .slot_idx = held.slot_idx, .word = word };
+
+		/* As after a refused start, which tells the word that it found. */
+		seg.jobs[held.slot_idx].word.v = word;
+		ck_assert_int_eq(qb_job_release(&seg, &found), QB_EFENCED);
+		ck_assert_uint_eq(seg.jobs[held.slot_idx].word.v, word);
+	}
+	ck_assert_uint_eq(qb_ring_depth(&seg, QB_RING_URGENT), 0);
+}
+END_TEST
+
 START_TEST(released_job_is_offered_again_as_urgent)
 {
 	submit(1);
@@ -550,6 +569,7 @@ static TCase *running(void)
 	tcase_add_test(t, second_entry_of_a_claimed_job_gives_it_to_nobody);
 	tcase_add_test(t, completed_job_carries_its_result);
 	tcase_add_test(t, late_caller_is_refused_and_writes_nothing);
+	tcase_add_test(t, only_a_claimed_job_can_be_released);
 	tcase_add_test(t, released_job_is_offered_again_as_urgent);
 	tcase_add_test(t, failed_job_waits_and_is_promoted_when_its_time_comes);
 	tcase_add_test(t, job_that_may_retry_at_once_is_found_by_the_next_claim);
