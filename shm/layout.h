@@ -234,7 +234,7 @@ enum qb_seat_state {
 };
 enum qb_seat_counter {
 	QB_COUNT_SUBMITTED, QB_COUNT_SUBMIT_FULL, QB_COUNT_CLAIMED, QB_COUNT_CLAIM_EMPTY, QB_COUNT_STARTED, QB_COUNT_COMPLETED,
-	QB_COUNT_FAILED, QB_COUNT_FENCED, QB_COUNT_PARKED, QB_COUNT_WAKES, QB_COUNT_REQUEUED, QB_COUNT_AMBIGUOUS, QB_COUNT_RECOVERED,
+	QB_COUNT_FAILED, QB_COUNT_FENCED, QB_COUNT_REQUEUED, QB_COUNT_AMBIGUOUS, QB_COUNT_RECOVERED,
 	QB_COUNT_COMMITS, QB_COUNT_SYNC_ROWS, QB_COUNT_RESULT_WAIT,
 	QB_SEAT_COUNTER_COUNT,
 };
@@ -360,7 +360,7 @@ struct qb_header_shm {
 	qb_au32 clock_last_idx;
 	uint32_t pad1;
 
-	qb_au32 state QB_ALIGNED(QB_CACHELINE); /* (creator, parent) enum qb_seg_state */
+	qb_au32 state QB_ALIGNED(QB_CACHELINE); /* (creator, driver) enum qb_seg_state */
 	qb_au32 stop;                   /* (driver, parent) enum qb_stop */
 	qb_au32 syncer_seat;            /* (syncer) whom to wake when something became dirty; 0 = nobody */
 	qb_au32 submitter_seat;         /* (driver) whom to wake when something became durable or free */

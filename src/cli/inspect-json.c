@@ -191,7 +191,6 @@ static json_t *counters(const struct qb_inspect *in)
 		[QB_COUNT_CLAIMED] = "claimed", [QB_COUNT_CLAIM_EMPTY] = "claim_empty",
 		[QB_COUNT_STARTED] = "started", [QB_COUNT_COMPLETED] = "completed",
 		[QB_COUNT_FAILED] = "failed", [QB_COUNT_FENCED] = "fenced",
-		[QB_COUNT_PARKED] = "parked", [QB_COUNT_WAKES] = "wakes",
 		[QB_COUNT_REQUEUED] = "requeued", [QB_COUNT_AMBIGUOUS] = "ambiguous",
 		[QB_COUNT_RECOVERED] = "recovered", [QB_COUNT_COMMITS] = "commits",
 		[QB_COUNT_SYNC_ROWS] = "sync_rows", [QB_COUNT_RESULT_WAIT] = "result_wait",

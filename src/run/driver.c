@@ -515,6 +515,9 @@ int qb_run_one(const struct qb_run_config *cfg, const struct qb_scenario *scenar
 		d.in_a_hurry |= rc < 0;
 		int stopped = qb_tend_stop(&d, &later), verified = qb_verify(&d, &later);
 
+		/* Whoever finds a kept segment can tell that nobody was killed out of it. */
+		if (rc == 0 && stopped == 0)
+			qb_store_release32(&d.seg.hdr->state, QB_SEG_CLOSED);
 		if (rc == 0 && (stopped < 0 || verified < 0)) {
 			rc = verified < 0 ? verified : stopped;
 			*err = later;

@@ -100,6 +100,7 @@ static int sit_down(struct qb_driver *d, struct qb_err *err)
 	};
 	/* Nobody lives who could see it go back. */
 	qb_store_relaxed32(&d->seg.hdr->stop, QB_STOP_NO);
+	qb_store_relaxed32(&d->seg.hdr->state, QB_SEG_LIVE);
 	qb_store_relaxed32(&d->seg.hdr->mark_connected, 0);
 	return 0;
 }
