@@ -413,6 +413,56 @@ uint32_t qb_job_promote_due(const struct qb_seg *seg, uint64_t now_ns)
 
 /* ---- the syncer's side ---- */
 
+int qb_job_resolve(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx, uint64_t ambiguous, uint32_t to,
+		   const void *result, uint32_t bytes)
+{
+	struct qb_job_shm *job = &seg->jobs[slot_idx];
+	uint32_t gen = qb_word_gen(ambiguous), attempt = qb_word_attempt(ambiguous);
+	/* [job.R11] Its fields are the resolver's to write as long as the word says ambiguous. Pairs with: [recovery.W1]. */
+	uint64_t w = qb_load_acquire64(&job->word), next, pos;
+	int rc;
+
+	if (qb_word_state(ambiguous) != QB_JOB_AMBIGUOUS)
+		return QB_EUSAGE;
+	if (w != ambiguous)
+		return QB_EFENCED;
+	switch (to) {
+	case QB_JOB_DONE:
+		/* The worker's own result died with it: the resolver writes the same bytes under its own seat. */
+		next = qb_word(gen, attempt, seat, qb_word_failures(w), QB_JOB_DONE);
+		rc = qb_arena_write(seg, seat, slot_idx, with_state(next, QB_JOB_STARTED), result, bytes, &pos);
+		if (rc != QB_OK)
+			return rc;
+		job->result_pos = pos;
+		job->result_bytes = bytes;
+		job->result_crc = qb_crc32c(0, result, bytes);
+		/* Relaxed: read after this process is dead; program order is enough. */
+		qb_store_relaxed64(&seg->seats[seat].ending, qb_ending(slot_idx, next));
+		break;
+	case QB_JOB_READY:
+		next = attempt >= seg->cfg.max_claims ? with_state(w, QB_JOB_DEAD) :
+			qb_word(gen, attempt, 0, qb_word_failures(w), QB_JOB_READY);
+		break;
+	case QB_JOB_DEAD:
+		next = with_state(w, QB_JOB_DEAD);
+		break;
+	default:
+		return QB_EUSAGE;
+	}
+	QB_FAULT("job.resolve.after-result");
+	/*
+	 * [job.W13] Publishes: the answer, and for DONE the result. Pairs with: [job.R1] for READY, [job.R2] for the others.
+	 * Killed before this: ambiguous, resolved again. After: recovery pushes it, or the next syncer finds it.
+	 */
+	if (!qb_cas_acq_rel64(&job->word, &w, next))
+		return QB_EFENCED;
+	QB_FAULT("job.resolve.after-cas");
+	if (qb_word_state(next) == QB_JOB_READY)
+		offer(seg, QB_RING_URGENT, slot_idx, next);
+	qb_job_mark_dirty(seg, slot_idx);
+	return 0;
+}
+
 int qb_job_is_dirty(const struct qb_job_shm *job, uint64_t word)
 {
 	/* [job.R9] Sees: what the syncer, maybe a dead one, noted as durable. Pairs with: its release of sync. */
@@ -432,7 +482,8 @@ int qb_job_is_dirty(const struct qb_job_shm *job, uint64_t word)
 	case QB_JOB_SYNCED:
 		return 1;
 	case QB_JOB_AMBIGUOUS:
-		return stage < QB_SYNC_FINAL;
+		/* One that was resolved and run again may be ambiguous once more. */
+		return stage < QB_SYNC_FINAL || qb_sync_attempt(s) != qb_word_attempt(word);
 	default:
 		return 0;
 	}

@@ -6,7 +6,8 @@
  *                       ^  ^                  |
  *                       |  +---- WAITING <----+  (failed, attempts left)
  *                       +-- recovery of a dead worker: CLAIMED; STARTED if idempotent
- *   recovery only: STARTED -> AMBIGUOUS (opaque), CLAIMED | STARTED -> DEAD (claimed too often)
+ *   recovery only: STARTED -> AMBIGUOUS (opaque, transactional), CLAIMED | STARTED -> DEAD (claimed too often)
+ *   resolved:      AMBIGUOUS -> DONE | READY | DEAD
  *
  * Lives in: the segment.  The word is the only truth about a job; it changes by compare-and-swap
  * only, and each one is the linearisation point of its step.  (slot, gen, attempt) is the fence
@@ -86,6 +87,17 @@ int qb_job_release(const struct qb_seg *seg, struct qb_held *held);
  * Anybody may call it at any time; cheap when next_due_ns is in the future.
  */
 uint32_t qb_job_promote_due(const struct qb_seg *seg, uint64_t now_ns);
+
+/*
+ * Syncer (or a tool, when no syncer lives): what became of an ambiguous job is known after all.
+ * `ambiguous` is its word as it was read.  to: QB_JOB_DONE with the result of that attempt, written into the
+ * caller's arena; QB_JOB_READY: it never happened and cannot happen any more, run it again (or
+ * QB_JOB_DEAD when it was claimed max_claims times); QB_JOB_DEAD: give it up.
+ * 0; QB_EFENCED: somebody else resolved it; QB_FULL: no room for the result now; QB_EUSAGE; QB_ETOOBIG; QB_ECORRUPT.
+ * Crash: killed before the word changed it is ambiguous as before, and to be resolved again.
+ */
+int qb_job_resolve(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx, uint64_t ambiguous, uint32_t to,
+		   const void *result, uint32_t bytes);
 
 /* Syncer: the outcome is durable. `word` is the DONE, FAILED or DEAD word that was synced. Frees slot and blocks. */
 void qb_job_free(const struct qb_seg *seg, uint32_t slot_idx, uint64_t word);

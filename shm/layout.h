@@ -39,7 +39,7 @@ enum qb_job_state {
 	QB_JOB_STARTED = 4,     /* user code may have run, wholly or in part */
 	QB_JOB_DONE = 5,        /* finished well, result in the worker's arena */
 	QB_JOB_FAILED = 6,      /* failed for good: discarded after its last attempt */
-	QB_JOB_AMBIGUOUS = 7,   /* started, worker dead, no outcome; kept for a person to decide */
+	QB_JOB_AMBIGUOUS = 7,   /* started, worker dead, no outcome; see qb_job_resolve() */
 	QB_JOB_SYNCED = 8,      /* outcome durable; about to be freed */
 	QB_JOB_WAITING = 9,     /* failed, waits for due_ns before the next attempt */
 	QB_JOB_DEAD = 10,       /* given up: claimed max_claims times without an end */
@@ -69,6 +69,7 @@ static inline uint32_t qb_word_state(uint64_t w) { return (uint32_t)w & 0x3f; }
 enum qb_effect_class {
 	QB_EFFECT_IDEMPOTENT = 0,       /* may run again: goes back to ready, counted */
 	QB_EFFECT_OPAQUE = 1,           /* stays ambiguous with its evidence */
+	QB_EFFECT_TRANSACTIONAL = 2,    /* effect and done-mark are one Postgres transaction: ambiguous until the syncer has asked there */
 };
 
 /* Bits of qb_job_shm.sync: gen:26 (the low bits of the word's gen) | stage:6 | attempt:16, only the syncer writes. */
@@ -170,7 +171,7 @@ enum qb_event_type {
 	QB_EV_JOB_DISCARDED = 7,        /* who decided; after the last attempt */
 	QB_EV_JOB_FENCED = 8,           /* worker; its completion came too late and was refused; arg0 = word found */
 	QB_EV_JOB_REQUEUED = 9,         /* recovery; arg0 = word before; arg1 = stamp of the death */
-	QB_EV_JOB_AMBIGUOUS = 10,       /* recovery; started, no outcome; arg0 = word before; arg1 = 1 parked, 0 retried */
+	QB_EV_JOB_AMBIGUOUS = 10,       /* recovery; started, no outcome; arg0 = word before; arg1 = 0 retried, 1 parked, 2 in doubt */
 	QB_EV_PROCESS_SPAWNED = 11,     /* parent; kind = role, slot_idx = seat, arg0 = pid, arg1 = incarnation */
 	QB_EV_PROCESS_READY = 12,       /* the process itself; kind = role, slot_idx = seat, arg0 = pid */
 	QB_EV_PROCESS_KILLED = 13,      /* driver; by the fault plan; kind = role, slot_idx = seat, arg0 = pid, arg1 = kill number */
@@ -300,9 +301,11 @@ struct qb_config_shm {
 	uint64_t seed;
 	char queue[16];                 /* the library that the workers run */
 	uint32_t meta_bytes;            /* room for the run's description; multiple of 64 */
-	uint32_t pad0;
+	uint32_t ledger;                /* 1: effects are rows in Postgres, not effect words */
 	uint64_t poll_ns;               /* longest sleep of an idle worker without looking */
-	uint64_t pad[6];
+	uint32_t replicas;              /* standby servers that must have a commit before its jobs leave the segment */
+	uint32_t pad0;
+	uint64_t pad[5];
 };
 QB_ASSERT_SIZE(qb_config_shm, 160);
 

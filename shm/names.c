@@ -72,7 +72,7 @@ static const struct { const char *name; uint64_t off, bytes; } table[] = {
 	FIELD(qb_config_shm, backoff), FIELD(qb_config_shm, jitter_permille),
 	FIELD(qb_config_shm, max_claims), FIELD(qb_config_shm, spin_ns), FIELD(qb_config_shm, seed),
 	FIELD(qb_config_shm, queue), FIELD(qb_config_shm, meta_bytes),
-	FIELD(qb_config_shm, poll_ns),
+	FIELD(qb_config_shm, ledger), FIELD(qb_config_shm, poll_ns), FIELD(qb_config_shm, replicas),
 	WHOLE(qb_section_shm),
 	FIELD(qb_section_shm, off), FIELD(qb_section_shm, bytes), FIELD(qb_section_shm, stride),
 	FIELD(qb_section_shm, count),

@@ -48,7 +48,7 @@ static uint64_t decide(const struct qb_seg *seg, const struct qb_job_shm *job, u
 	case QB_JOB_CLAIMED:
 	case QB_JOB_STARTED:
 		if (started && job->effect_class != QB_EFFECT_IDEMPOTENT) {
-			*verdict = QB_VERDICT_PARKED;
+			*verdict = job->effect_class == QB_EFFECT_TRANSACTIONAL ? QB_VERDICT_IN_DOUBT : QB_VERDICT_PARKED;
 			return qb_word(gen, attempt, qb_word_seat(w), failures, QB_JOB_AMBIGUOUS);
 		}
 		if (attempt >= seg->cfg.max_claims) {

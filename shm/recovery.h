@@ -19,6 +19,7 @@ enum qb_verdict {
 	QB_VERDICT_NEVER_STARTED,       /* claimed only: ready again */
 	QB_VERDICT_RETRIED,             /* started, no outcome, idempotent: ready again, reported as ambiguous */
 	QB_VERDICT_PARKED,              /* started, no outcome, opaque: ambiguous until a person decides */
+	QB_VERDICT_IN_DOUBT,            /* started, no outcome, transactional: ambiguous until the syncer has asked Postgres */
 	QB_VERDICT_GIVEN_UP,            /* claimed or started max_claims times: dead */
 	QB_VERDICT_FINISHED,            /* an outcome was stored; told only of the last one, whose event may be missing */
 	QB_VERDICT_COUNT,

@@ -65,6 +65,7 @@ unit_programs += \
 	%D%/unit/test-record \
 	%D%/unit/test-recovery \
 	%D%/unit/test-report \
+	%D%/unit/test-resolve \
 	%D%/unit/test-resume \
 	%D%/unit/test-ring \
 	%D%/unit/test-scenario \
@@ -93,6 +94,7 @@ unit_programs += \
 %C%_unit_test_record_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_recovery_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_report_LDADD = $(qb_report_libs) $(CHECK_LIBS)
+%C%_unit_test_resolve_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_resume_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_ring_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_scenario_LDADD = $(qb_workload_libs) $(CHECK_LIBS)

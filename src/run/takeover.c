@@ -112,13 +112,14 @@ static void on_verdict(void *opaque, enum qb_verdict verdict, uint32_t slot_idx,
 	switch (verdict) {
 	case QB_VERDICT_RETRIED:
 	case QB_VERDICT_PARKED:
+	case QB_VERDICT_IN_DOUBT:
 		e = job_event(c->log, c->seg, slot_idx, before, QB_EV_JOB_AMBIGUOUS);
 		if (e) {
-			e->arg1 = verdict == QB_VERDICT_PARKED;
+			e->arg1 = verdict == QB_VERDICT_PARKED ? 1 : verdict == QB_VERDICT_IN_DOUBT ? 2 : 0;
 			qb_event_commit(c->log, e);
 		}
 		qb_count(c->seg, c->own_seat, QB_COUNT_AMBIGUOUS, 1);
-		if (verdict == QB_VERDICT_PARKED)
+		if (verdict != QB_VERDICT_RETRIED)
 			return;
 		break;
 	case QB_VERDICT_NEVER_STARTED:

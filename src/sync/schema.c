@@ -12,7 +12,7 @@
 static const char create_sql[] =
 	"create schema if not exists qbench;"
 	"create table if not exists qbench.meta (version int not null);"
-	"insert into qbench.meta select 1 where not exists (select from qbench.meta);"
+	"insert into qbench.meta select 2 where not exists (select from qbench.meta);"
 	"create table if not exists qbench.run ("
 	"  run_no bigint generated always as identity primary key,"
 	"  run_id text not null unique,"
@@ -38,13 +38,25 @@ static const char create_sql[] =
 	"  type smallint not null, at_ns bigint not null, job_id bigint not null, attempt int not null,"
 	"  slot int not null, kind smallint not null, error_class smallint not null,"
 	"  arg0 bigint not null, arg1 bigint not null,"
-	"  primary key (run_no, seat, seq));";
+	"  primary key (run_no, seat, seq));"
+	/* Since version 2. */
+	"alter table qbench.run add column if not exists meta bytea;"
+	"create table if not exists qbench.effect ("
+	"  run_no bigint not null, job_id bigint not null,"
+	"  fence int not null, done_attempt int, result bytea,"
+	"  primary key (run_no, job_id)) with (fillfactor = 70);"
+	"create table if not exists qbench.ledger ("
+	"  run_no bigint not null, job_id bigint not null, attempt int not null, seat smallint not null,"
+	"  at timestamptz not null default clock_timestamp());"
+	"update qbench.meta set version = 2;";
 
 static const char prune_sql[] =
 	"with old as (delete from qbench.run where run_id <> $1"
 	"  and (ended_at is not null or created_at < now() - interval '7 days') returning run_no),"
 	" j as (delete from qbench.job using old where job.run_no = old.run_no),"
-	" o as (delete from qbench.outcome using old where outcome.run_no = old.run_no)"
+	" o as (delete from qbench.outcome using old where outcome.run_no = old.run_no),"
+	" f as (delete from qbench.effect using old where effect.run_no = old.run_no),"
+	" l as (delete from qbench.ledger using old where ledger.run_no = old.run_no)"
 	" delete from qbench.event using old where event.run_no = old.run_no";
 
 /* 0 when there is none. */

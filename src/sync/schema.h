@@ -7,6 +7,8 @@
  *   job      live jobs only: inserted when accepted, deleted when finished
  *   outcome  one row per finished job, append-only
  *   event    the flight recorder, append-only
+ *   effect   transactional jobs: the fence against late workers, and the done-mark with its result
+ *   ledger   one row per side effect that happened, without a key: two rows are two effects
  */
 #ifndef QB_SYNC_SCHEMA_H
 #define QB_SYNC_SCHEMA_H
@@ -16,7 +18,7 @@
 
 #include "base/err.h"
 
-#define QB_SCHEMA_VERSION 1
+#define QB_SCHEMA_VERSION 2
 
 /*
  * Make the schema exist in this version; several processes may do so at once. 0; QB_EVERSION when a

@@ -35,7 +35,7 @@ START_TEST(installing_again_changes_nothing)
 	struct qb_err err = { 0 };
 
 	ck_ok(qb_schema_install(db, &err), err);
-	ck_assert_int_eq(number(db, TABLES), 5);
+	ck_assert_int_eq(number(db, TABLES), 7);
 	ck_assert_int_eq(number(db, "select sum(version)::bigint from qbench.meta"), QB_SCHEMA_VERSION);
 	sql(db, "insert into qbench.run (run_id) values ('kept')");
 	ck_ok(qb_schema_install(db, &err), err);
@@ -92,15 +92,34 @@ START_TEST(newer_schema_is_refused_and_left_alone)
 
 	ck_ok(qb_schema_install(db, &err), err);
 	/* The newer one has no table "event" any more, and an ended run that is not ours to remove. */
-	sql(db, "update qbench.meta set version = 2; drop table qbench.event;"
+	sql(db, "update qbench.meta set version = 3; drop table qbench.event;"
 	    "insert into qbench.run (run_id, ended_at) values ('theirs', now())");
 	ck_assert_int_eq(qb_schema_install(db, &err), QB_EVERSION);
 	ck_assert_ptr_nonnull(strstr(err.text, "newer qbench"));
 	ck_assert_ptr_nonnull(strstr(err.text, "another database"));
-	ck_assert_int_eq(number(db, TABLES), 4);
+	ck_assert_int_eq(number(db, TABLES), 6);
 	ck_assert_int_eq(number(db, "select count(*) from qbench.run"), 1);
 	/* The connection is not left inside of a transaction. */
 	ck_assert_int_eq(PQtransactionStatus(db), PQTRANS_IDLE);
+	PQfinish(db);
+	free(conninfo);
+}
+END_TEST
+
+/* The tables of version 1, with a run in them. */
+START_TEST(older_schema_is_brought_up_to_date_and_keeps_its_rows)
+{
+	char *conninfo = database("older");
+	PGconn *db = sql_connect(conninfo);
+	struct qb_err err = { 0 };
+
+	ck_ok(qb_schema_install(db, &err), err);
+	sql(db, "drop table qbench.effect, qbench.ledger; alter table qbench.run drop column meta;"
+	    "update qbench.meta set version = 1; insert into qbench.run (run_id) values ('kept')");
+	ck_ok(qb_schema_install(db, &err), err);
+	ck_assert_int_eq(number(db, TABLES), 7);
+	ck_assert_int_eq(number(db, "select sum(version)::bigint from qbench.meta"), QB_SCHEMA_VERSION);
+	ck_assert_int_eq(number(db, "select count(*) from qbench.run where meta is null"), 1);
 	PQfinish(db);
 	free(conninfo);
 }
@@ -132,18 +151,21 @@ static void fill_run(PGconn *db, const char *run_id)
 {
 	struct qb_err err = { 0 };
 	int64_t run_no;
-	char text[512];
+	char text[768];
 
 	ck_ok(qb_schema_run(db, run_id, &run_no, &err), err);
 	snprintf(text, sizeof(text), "insert into qbench.job values (%lld, 1, 2, 0, 0, null, 0, 0, 0, 3, 0, 0, 'x');"
 		 "insert into qbench.outcome values (%lld, 2, 5, 1, 0, 2, null);"
-		 "insert into qbench.event values (%lld, 1, 1, 4, 0, 1, 1, 0, 0, 0, 0, 0)",
-		 (long long)run_no, (long long)run_no, (long long)run_no);
+		 "insert into qbench.event values (%lld, 1, 1, 4, 0, 1, 1, 0, 0, 0, 0, 0);"
+		 "insert into qbench.effect values (%lld, 1, 0, 1, null);"
+		 "insert into qbench.ledger values (%lld, 1, 1, 2)",
+		 (long long)run_no, (long long)run_no, (long long)run_no, (long long)run_no, (long long)run_no);
 	sql(db, text);
 }
 
 #define ALL_ROWS "select (select count(*) from qbench.run) + (select count(*) from qbench.job) + " \
-	"(select count(*) from qbench.outcome) + (select count(*) from qbench.event)"
+	"(select count(*) from qbench.outcome) + (select count(*) from qbench.event) + " \
+	"(select count(*) from qbench.effect) + (select count(*) from qbench.ledger)"
 
 START_TEST(rows_of_ended_runs_go_and_no_others)
 {
@@ -158,10 +180,10 @@ START_TEST(rows_of_ended_runs_go_and_no_others)
 	fill_run(db, "old");
 	ck_ok(qb_schema_run_ended(db, "ended", &err), err);
 	sql(db, "update qbench.run set created_at = now() - interval '8 days' where run_id in ('old', 'mine')");
-	ck_assert_int_eq(number(db, ALL_ROWS), 16);
+	ck_assert_int_eq(number(db, ALL_ROWS), 24);
 	/* "mine" is being recovered: its outcomes are all that is known of jobs that have left the segment. */
 	ck_ok(qb_schema_prune(db, "mine", &err), err);
-	ck_assert_int_eq(number(db, ALL_ROWS), 8);
+	ck_assert_int_eq(number(db, ALL_ROWS), 12);
 	ck_assert_int_eq(number(db, "select count(*) from qbench.run where run_id in ('mine', 'crashed')"), 2);
 	ck_assert_int_eq(number(db, "select count(*) from qbench.outcome join qbench.run using (run_no)"), 2);
 	PQfinish(db);
@@ -217,6 +239,7 @@ int main(void)
 	tcase_add_test(tc, installing_again_changes_nothing);
 	tcase_add_test(tc, eight_may_install_at_once);
 	tcase_add_test(tc, newer_schema_is_refused_and_left_alone);
+	tcase_add_test(tc, older_schema_is_brought_up_to_date_and_keeps_its_rows);
 	tcase_add_test(tc, existing_schema_serves_a_user_who_may_not_create);
 	tcase_add_test(tc, rows_of_ended_runs_go_and_no_others);
 	tcase_add_test(tc, run_has_one_number_whoever_asks);
