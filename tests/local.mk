@@ -224,6 +224,7 @@ stress_thread_programs += %D%/crash/stress
 # ---- pg, whole runs: the program on a private server
 pg_scripts += \
 	%D%/pg/ctrl-c.tap \
+	%D%/pg/effects.tap \
 	%D%/pg/full-shm.tap \
 	%D%/pg/jsonl.tap \
 	%D%/pg/kill-all.tap \

@@ -10,6 +10,7 @@
 #include "cli/cmd.h"
 #include "pg/conn.h"
 #include "queue/queue.h"
+#include "run/run.h"
 #include "shm/layout.h"
 #include "workload/scenario.h"
 
@@ -80,6 +81,12 @@ static const struct qb_opt_choice ambiguous_jobs[] = {
 	{ NULL, 0 },
 };
 
+static const struct qb_opt_choice effects_at[] = {
+	{ "segment", QB_EFFECTS_IN_SEGMENT },
+	{ "postgres", QB_EFFECTS_IN_POSTGRES },
+	{ NULL, 0 },
+};
+
 static const struct qb_opt_choice backoffs[] = {
 	{ "none", QB_BACKOFF_IMMEDIATE },
 	{ "pow4", QB_BACKOFF_POW4 },
@@ -134,6 +141,9 @@ const struct qb_opt qb_opt_table[] = {
 	{ .name = "ambiguous", .type = QB_OPT_CHOICE, .group = QB_GROUP_DURABILITY, .cmds = RUNS,
 	  .value = "WHAT", SETS(run.ambiguous), .choices = ambiguous_jobs, .preset = "retry",
 	  .help = "shm: what becomes of a job whose worker died while it ran it" },
+	{ .name = "effects", .type = QB_OPT_CHOICE, .group = QB_GROUP_DURABILITY, .cmds = RUNS,
+	  .value = "WHERE", SETS(run.effects), .choices = effects_at, .preset = "segment",
+	  .help = "where the side effect of a job is made: a word in shared memory, or a row in Postgres" },
 	{ .name = "backoff", .type = QB_OPT_CHOICE, .group = QB_GROUP_DURABILITY, .cmds = RUNS,
 	  .value = "POLICY", SETS(run.backoff), .choices = backoffs, .preset = "none",
 	  .help = "wait before attempt n + 1 of a failed job: none, or n^4 seconds" },

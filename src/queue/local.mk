@@ -4,5 +4,6 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/pgtx.c \
 	%D%/queue.h \
 	%D%/registry.c \
-	%D%/shm.c
+	%D%/shm.c \
+	%D%/shm-effect.c %D%/shm-effect.h
 %C%_libqb_queue_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

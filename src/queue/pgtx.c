@@ -21,6 +21,8 @@
 #include "base/clock.h"
 #include "pg/conn.h"
 #include "shm/crc.h"
+#include "sync/effect.h"
+#include "sync/schema.h"
 
 #define CONNECT_NS (10 * QB_NS_PER_S)
 #define CHANNEL "qbench_pgtx"
@@ -32,6 +34,7 @@ struct qb_queue {
 	unsigned lanes;
 	PGconn **lane;          /* consumer: one per slot; producer: lane[0] */
 	PGconn *listener;       /* lane[0] when there is one lane */
+	int64_t run_no;         /* with cfg.ledger */
 };
 
 static const char setup_sql[] =
@@ -111,6 +114,14 @@ static int pgtx_setup(const struct qb_queue_env *env, struct qb_err *err)
 	if (rc < 0)
 		return rc;
 	rc = qb_pg_exec(conn, setup_sql, err);
+	/* The ledger is in the other schema, and its rows are of a run. */
+	if (rc == 0 && env->seg->cfg.ledger) {
+		rc = qb_schema_install(conn, err);
+		if (rc == 0)
+			rc = qb_schema_run_begin(conn, env->seg->hdr->run_id, err);
+		if (rc == 0)
+			rc = qb_schema_prune(conn, env->seg->hdr->run_id, err);
+	}
 	PQfinish(conn);
 	return rc < 0 ? qb_err_context(err, "could not create the table of pgtx") : 0;
 }
@@ -139,6 +150,10 @@ static int open_lane(struct qb_queue *q, unsigned i, struct qb_err *err)
 		rc = qb_pg_prepare(q->lane[i], "complete", complete_sql, 0, NULL, err);
 	if (rc == 0)
 		rc = qb_pg_prepare(q->lane[i], "fail", fail_sql, 0, NULL, err);
+	if (rc == 0 && q->env.seg->cfg.ledger)
+		rc = qb_schema_run(q->lane[i], q->env.seg->hdr->run_id, &q->run_no, err);
+	if (rc == 0 && q->env.seg->cfg.ledger)
+		rc = qb_effect_prepare(q->lane[i], err);
 	return rc;
 }
 
@@ -258,6 +273,18 @@ static int pgtx_start(struct qb_queue *q, struct qb_queue_job *job, struct qb_er
 	return 0;
 }
 
+/* In the transaction that holds the job: it is gone with it when the worker is killed. */
+static int pgtx_effect(struct qb_queue *q, struct qb_queue_job *job, const void *result, uint32_t bytes,
+		       struct qb_err *err)
+{
+	struct qb_attempt a = { .run_no = q->run_no, .job_id = job->job_id, .attempt = job->attempt,
+				.seat = q->env.seat };
+
+	(void)result;
+	(void)bytes;
+	return qb_effect_record(q->lane[job->lane], &a, err);
+}
+
 static int pgtx_complete(struct qb_queue *q, struct qb_queue_job *job, const void *result, uint32_t bytes,
 			 struct qb_err *err)
 {
@@ -366,6 +393,7 @@ const struct qb_queue_ops qb_queue_pgtx = {
 	.acknowledged = pgtx_acknowledged,
 	.claim = pgtx_claim,
 	.start = pgtx_start,
+	.effect = pgtx_effect,
 	.complete = pgtx_complete,
 	.fail = pgtx_fail,
 	.release = pgtx_release,

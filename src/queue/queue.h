@@ -14,7 +14,7 @@
  *
  * Life of a job, as the caller drives it:
  *   driver   enqueue -> (acknowledged, at once or later)
- *   worker   claim -> start -> [the work; the effect happens] -> complete | fail
+ *   worker   claim -> start -> [the work; effect, where that is a row in Postgres] -> complete | fail
  *            claim -> release when it was told to stop before start
  * start() says whether user code may run: the last moment at which a job can still be refused.
  * complete() and fail() return QB_EFENCED when somebody else has decided the job meanwhile.
@@ -106,6 +106,13 @@ struct qb_queue_ops {
 	int (*claim)(struct qb_queue *q, unsigned lane, struct qb_queue_job *job, struct qb_err *err);
 	/* 0: run it. QB_EFENCED: do not. */
 	int (*start)(struct qb_queue *q, struct qb_queue_job *job, struct qb_err *err);
+	/*
+	 * With cfg.ledger only: the side effect of the job happens now, as a row of qbench.ledger; result is what
+	 * complete() will be given. 0: it has happened. QB_EFENCED: refused, somebody else has decided the job; do not
+	 * complete it, the lane is free. Negative: it may have happened. Blocks while Postgres is away.
+	 */
+	int (*effect)(struct qb_queue *q, struct qb_queue_job *job, const void *result, uint32_t bytes,
+		      struct qb_err *err);
 	/* 0: recorded as completed. QB_EFENCED: refused. The lane is free afterwards in any case. */
 	int (*complete)(struct qb_queue *q, struct qb_queue_job *job, const void *result, uint32_t bytes,
 			struct qb_err *err);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pg/conn.h"
+#include "queue/shm-effect.h"
 #include "shm/hint.h"
 #include "shm/ring.h"
 #include "shm/seat.h"
@@ -23,6 +24,7 @@ struct qb_queue {
 	struct qb_queue_env env;
 	uint8_t *payload;
 	PGconn *conn;           /* driver only, opened when it first asks for outcomes */
+	struct qb_shm_effects *effects; /* worker only, with cfg.ledger */
 };
 
 static int shm_setup(const struct qb_queue_env *env, struct qb_err *err)
@@ -45,6 +47,14 @@ static int shm_setup(const struct qb_queue_env *env, struct qb_err *err)
 	return rc;
 }
 
+static void shm_close(struct qb_queue *q)
+{
+	qb_shm_effects_close(q->effects);
+	PQfinish(q->conn);
+	free(q->payload);
+	free(q);
+}
+
 static int shm_open(const struct qb_queue_env *env, struct qb_queue **out, struct qb_err *err)
 {
 	struct qb_queue *q = calloc(1, sizeof(*q));
@@ -56,15 +66,16 @@ static int shm_open(const struct qb_queue_env *env, struct qb_queue **out, struc
 		return qb_err_set(err, -ENOMEM, "out of memory");
 	}
 	q->env = *env;
+	if (env->role == QB_ROLE_WORKER && env->seg->cfg.ledger) {
+		int rc = qb_shm_effects_open(env, &q->effects, err);
+
+		if (rc < 0) {
+			shm_close(q);
+			return rc;
+		}
+	}
 	*out = q;
 	return 0;
-}
-
-static void shm_close(struct qb_queue *q)
-{
-	PQfinish(q->conn);
-	free(q->payload);
-	free(q);
 }
 
 static int shm_enqueue(struct qb_queue *q, const struct qb_submit *job, struct qb_queue_ticket *ticket,
@@ -135,6 +146,12 @@ static int shm_start(struct qb_queue *q, struct qb_queue_job *job, struct qb_err
 	(void)err;
 	job->token = held.word;
 	return rc;
+}
+
+static int shm_effect(struct qb_queue *q, struct qb_queue_job *job, const void *result, uint32_t bytes,
+		      struct qb_err *err)
+{
+	return qb_shm_effects_make(q->effects, job, result, bytes, err);
 }
 
 static int shm_complete(struct qb_queue *q, struct qb_queue_job *job, const void *result, uint32_t bytes,
@@ -314,6 +331,7 @@ const struct qb_queue_ops qb_queue_shm = {
 	.acknowledged = shm_acknowledged,
 	.claim = shm_claim,
 	.start = shm_start,
+	.effect = shm_effect,
 	.complete = shm_complete,
 	.fail = shm_fail,
 	.release = shm_release,

@@ -63,6 +63,7 @@ static int make_config(struct qb_driver *d, struct qb_config_shm *c, struct qb_e
 	c->backoff = (uint32_t)cfg->backoff;
 	c->jitter_permille = (uint32_t)cfg->jitter_permille;
 	c->poll_ns = cfg->poll_ns;
+	c->ledger = cfg->effects == QB_EFFECTS_IN_POSTGRES;
 	c->seed = d->sc->seed;
 	/* Spinning pays only with a core for everybody who might. */
 	c->spin_ns = workers + 3 <= qb_proc_cores() ? 5000 : 0;

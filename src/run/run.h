@@ -20,6 +20,12 @@
 #include "stats/summary.h"
 #include "workload/scenario.h"
 
+/* Where the side effect of a job is made. */
+enum qb_effects_at {
+	QB_EFFECTS_IN_SEGMENT = 0,      /* an effect word in shared memory */
+	QB_EFFECTS_IN_POSTGRES = 1,     /* a row of qbench.ledger */
+};
+
 /* What the command line says; cli/opts.c fills it, its defaults are there. */
 struct qb_run_config {
 	const char *libs;               /* "shm,pgtx" */
@@ -34,6 +40,7 @@ struct qb_run_config {
 	uint64_t standbys;              /* forked ahead, asleep, 0..16 */
 	uint64_t ack;                   /* enum qb_ack_mode */
 	uint64_t ambiguous;             /* enum qb_effect_class */
+	uint64_t effects;               /* enum qb_effects_at */
 	uint64_t backoff;               /* enum qb_backoff */
 	uint64_t jitter_permille;       /* 0..500 */
 	uint64_t poll_ns;               /* pgtx: how often a worker looks without a notification */

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* After the drain: what the queue says of each job, what the effect words say, and whether it adds up. */
+/* After the drain: what the queue says of each job, how often its effect happened, and whether it adds up. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,6 +12,7 @@
 #include "run/driver.h"
 #include "run/server.h"
 #include "shm/job.h"
+#include "sync/effect.h"
 #include "sync/schema.h"
 
 #define CONNECT_NS (10 * QB_NS_PER_S)
@@ -20,6 +21,7 @@ struct collect {
 	struct qb_job_end *jobs;
 	uint64_t count;
 	uint64_t strangers;     /* jobs that the queue knows and the plan does not */
+	uint64_t strange_effects;       /* the same of the ledger */
 };
 
 /* A job may be told twice, from the segment and from Postgres, when it was freed in between: the final word wins. */
@@ -61,6 +63,38 @@ static int ask_queue(struct qb_driver *d, struct collect *c, struct qb_err *err)
 	return 0;
 }
 
+static void on_effects(void *opaque, uint64_t job_id, uint64_t effects)
+{
+	struct collect *c = opaque;
+
+	if (job_id == 0 || job_id > c->count)
+		c->strange_effects++;
+	else
+		c->jobs[job_id - 1].effects = effects < UINT32_MAX ? (uint32_t)effects : UINT32_MAX;
+}
+
+/* The ground truth: words that nobody can lose while the host lives, or rows that Postgres has committed. */
+static int count_effects(struct qb_driver *d, struct collect *c, struct qb_err *err)
+{
+	PGconn *conn;
+	int rc;
+
+	if (!d->seg.cfg.ledger) {
+		for (uint64_t i = 0; i < c->count; i++)
+			c->jobs[i].effects = qb_effect_count(&d->seg, i + 1);
+		return 0;
+	}
+	rc = qb_pg_connect(qb_server_conninfo(d->server), "qbench driver", CONNECT_NS, &conn, err);
+	if (rc == 0) {
+		rc = qb_effect_counts(conn, d->seg.hdr->run_id, on_effects, c, err);
+		PQfinish(conn);
+	}
+	if (rc == 0 && c->strange_effects)
+		rc = qb_err_set(err, QB_EVERIFY, "the ledger has effects of %llu jobs that are not of this run",
+				(unsigned long long)c->strange_effects);
+	return rc;
+}
+
 static int close_record(struct qb_driver *d, const struct qb_ends *ends, struct qb_err *err)
 {
 	uint64_t dropped = 0;
@@ -88,7 +122,7 @@ void qb_let_rows_go(struct qb_driver *d)
 	struct qb_err err = { 0 };
 	PGconn *conn;
 
-	if (!(d->ops->flags & QB_QUEUE_IN_SEGMENT))
+	if (!(d->ops->flags & QB_QUEUE_IN_SEGMENT) && !d->seg.cfg.ledger)
 		return;
 	int rc = qb_pg_connect(qb_server_conninfo(d->server), "qbench driver", CONNECT_NS, &conn, &err);
 
@@ -123,10 +157,11 @@ int qb_verify(struct qb_driver *d, struct qb_err *err)
 	rc = ask_queue(d, &c, err);
 	if (rc < 0)
 		goto out;
-	for (uint64_t i = 0; i < c.count; i++) {
+	for (uint64_t i = 0; i < c.count; i++)
 		c.jobs[i].job_id = i + 1;
-		c.jobs[i].effects = qb_effect_count(&d->seg, i + 1);
-	}
+	rc = count_effects(d, &c, err);
+	if (rc < 0)
+		goto out;
 	rc = close_record(d, &ends, err);
 	if (rc < 0) {
 		qb_err_context(err, "could not finish the record");

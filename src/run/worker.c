@@ -23,6 +23,13 @@
 #define REOPEN_MIN_NS (10 * QB_NS_PER_MS)
 #define REOPEN_MAX_NS QB_NS_PER_S
 
+/* What a job returns: enough to see later that it was this job and this payload. */
+struct result {
+	uint64_t job_id;
+	uint32_t payload_crc;
+	uint32_t attempt;
+};
+
 struct lane {
 	int busy;
 	int effect_done;
@@ -95,20 +102,31 @@ static int end_failed(struct worker *w, struct lane *l, struct qb_err *err)
 	return 0;
 }
 
-/* What a job returns: enough to see later that it was this job and this payload. */
-struct result {
-	uint64_t job_id;
-	uint32_t payload_crc;
-	uint32_t attempt;
-};
+static struct result result_of(const struct qb_queue_job *job)
+{
+	return (struct result){ .job_id = job->job_id, .payload_crc = job->payload_crc, .attempt = job->attempt };
+}
+
+/* 0; QB_EFENCED: the job is over for this worker; negative: the queue is broken. */
+static int make_effect(struct worker *w, struct lane *l, struct qb_err *err)
+{
+	struct result result = result_of(&l->job);
+	int rc = 0;
+
+	if (w->p->seg->cfg.ledger)
+		rc = w->ops->effect(w->q, &l->job, &result, sizeof(result), err);
+	else
+		qb_effect_bump(w->p->seg, l->job.job_id);
+	QB_FAULT("worker.effect.after-bump");
+	l->effect_done = 1;
+	if (rc == QB_EFENCED)
+		note_job(w, QB_EV_JOB_FENCED, &l->job, l->job.token, 0);
+	return rc;
+}
 
 static int end_completed(struct worker *w, struct lane *l, struct qb_err *err)
 {
-	struct result result = {
-		.job_id = l->job.job_id,
-		.payload_crc = l->job.payload_crc,
-		.attempt = l->job.attempt,
-	};
+	struct result result = result_of(&l->job);
 	uint64_t work_ns = qb_now_ns() - l->started_ns;
 	int rc = w->ops->complete(w->q, &l->job, &result, sizeof(result), err);
 
@@ -130,24 +148,22 @@ static int serve_lanes(struct worker *w, struct qb_err *err)
 
 	for (unsigned i = 0; i < w->lanes && w->busy; i++) {
 		struct lane *l = &w->lane[i];
-		int rc;
+		int rc = 0;
 
 		if (!l->busy)
 			continue;
 		int fails = l->job.error_class != QB_ERROR_CLASS_NONE;
 
 		/* Half-way: a kill before it leaves a started job without effect, one after it a job with one. */
-		if (!fails && !l->effect_done && now >= l->effect_ns) {
-			qb_effect_bump(w->p->seg, l->job.job_id);
-			QB_FAULT("worker.effect.after-bump");
-			l->effect_done = 1;
-		}
-		if (now < l->end_ns)
+		if (!fails && !l->effect_done && now >= l->effect_ns)
+			rc = make_effect(w, l, err);
+		if (rc == 0 && now < l->end_ns)
 			continue;
-		rc = fails ? end_failed(w, l, err) : end_completed(w, l, err);
+		if (rc == 0)
+			rc = fails ? end_failed(w, l, err) : end_completed(w, l, err);
 		l->busy = 0;
 		w->busy--;
-		if (rc < 0)
+		if (rc < 0 && rc != QB_EFENCED)
 			return rc;
 	}
 	return 0;

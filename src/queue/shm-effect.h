@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Effects of a shm worker that are made in Postgres (cfg.ledger), over a connection of the worker's own.
+ *
+ * Lives in: one worker process.  It blocks while Postgres is away, until the segment says QB_STOP_NOW: a job
+ * whose effect cannot be made now is not given up.
+ */
+#ifndef QB_QUEUE_SHM_EFFECT_H
+#define QB_QUEUE_SHM_EFFECT_H
+
+#include "queue/queue.h"
+
+struct qb_shm_effects;
+
+/* Connects. 0 and *out, or negative. */
+int qb_shm_effects_open(const struct qb_queue_env *env, struct qb_shm_effects **out, struct qb_err *err);
+void qb_shm_effects_close(struct qb_shm_effects *e);
+
+/* As qb_queue_ops.effect. */
+int qb_shm_effects_make(struct qb_shm_effects *e, const struct qb_queue_job *job, const void *result, uint32_t bytes,
+			struct qb_err *err);
+
+#endif
