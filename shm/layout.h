@@ -230,7 +230,7 @@ enum qb_role {
 };
 enum qb_seat_state {
 	QB_SEAT_FREE = 0,
-	QB_SEAT_TAKEN = 1,      /* somebody is about to sit down or sits: pid, start_ticks say who */
+	QB_SEAT_TAKEN = 1,      /* somebody is about to sit down or sits: name and birth say who */
 	QB_SEAT_RECOVERING = 2, /* its process is confirmed dead, its jobs are being decided */
 };
 enum qb_seat_counter {
@@ -242,12 +242,13 @@ enum qb_seat_counter {
 
 struct qb_seat_shm {
 	qb_au64 word;           /* (*) incarnation:32 | role:8 | state:8, by compare-and-swap */
-	qb_au32 pid;            /* (S, spawner) 0 while not known */
-	qb_au32 backend_pid;    /* (S) its Postgres backend, 0 = none */
-	qb_au64 start_ticks;    /* (S, spawner) with pid: who it is */
+	qb_au64 name;           /* (S, spawner, recoverer) incarnation:32 | pid:32, by compare-and-swap; pid 0 = nobody may sit down */
+	qb_au64 birth;          /* (S, spawner) incarnation:24 | start_ticks:40, by compare-and-swap, before the name */
 	qb_au64 ready_raw;      /* (S) stamp of ready, 0 before */
 	qb_au64 ending;         /* (S) qb_ending() of the attempt whose outcome is being stored, or was last */
-	uint64_t pad0[11];
+	qb_au32 backend_pid;    /* (S) its Postgres backend, 0 = none */
+	uint32_t pad3;
+	uint64_t pad0[10];
 	qb_au32 asleep QB_ALIGNED(QB_CACHELINE); /* futex: 1 = parked; a waker stores 0 */
 	qb_au32 go;             /* futex: a standby waits until this is 1 */
 	uint64_t pad1[15];
@@ -271,6 +272,11 @@ static inline uint64_t qb_seat_word(uint32_t incarnation, uint32_t role, uint32_
 	return (uint64_t)incarnation << 32 | (uint64_t)(role & 0xff) << 8 | (state & 0xff);
 }
 static inline uint32_t qb_seat_incarnation(uint64_t w) { return (uint32_t)(w >> 32); }
+static inline uint64_t qb_seat_name_of(uint32_t incarnation, uint32_t pid) { return (uint64_t)incarnation << 32 | pid; }
+static inline uint64_t qb_seat_birth(uint32_t incarnation, uint64_t start_ticks)
+{
+	return (uint64_t)incarnation << 40 | (start_ticks & 0xffffffffffull);
+}
 static inline uint32_t qb_seat_role(uint64_t w) { return (uint32_t)(w >> 8) & 0xff; }
 static inline uint32_t qb_seat_state_of(uint64_t w) { return (uint32_t)w & 0xff; }
 

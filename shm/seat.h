@@ -7,7 +7,10 @@
  * seat number in a job word enough (free -> taken -> recovering -> free).
  * Writers: whoever takes a seat, by compare-and-swap; then its owner; after its confirmed death the parent.
  * Progress: wait-free (one pass over the seats).
- * Crash: a taken seat without pid belongs to a process that was about to be forked: see qb_seat_sit().
+ * Who sits there is one word of {incarnation, pid}, written once per incarnation: by whoever sits down (or its
+ * parent), or by a recoverer that closes it. Of a child that comes late and its recoverer exactly one wins: the child
+ * is on record and its death is waited for, or it may not sit down. A name of a later incarnation is never overwritten.
+ * Crash: a taken seat without a name belongs to a process that was about to be forked, or to take a name.
  */
 #ifndef QB_SHM_SEAT_H
 #define QB_SHM_SEAT_H
@@ -18,19 +21,34 @@
 int qb_seat_take(const struct qb_seg *seg, uint32_t role);
 
 /*
- * Called by the process that will sit there, before it touches anything else in the segment:
- * writes who it is, then looks whether the seat still is as it was taken. 0, or QB_EFENCED when a
- * successor of its parent has begun to recover the seat: then it must leave without touching anything.
+ * Called by the process that will sit there, before it touches anything else in the segment: puts its name on the
+ * seat as it was taken. 0, or QB_EFENCED when a successor of its parent has begun to recover the seat, or somebody
+ * else sits there by now: then it must leave without touching anything.
  */
 int qb_seat_sit(const struct qb_seg *seg, uint32_t seat, uint32_t incarnation, uint32_t pid, uint64_t start_ticks);
 
-/* The parent writes the same as soon as fork() returned, so that a child killed early has a name. */
-void qb_seat_name(const struct qb_seg *seg, uint32_t seat, uint32_t pid, uint64_t start_ticks);
+/*
+ * The parent, which has taken the seat, writes the same as soon as fork() returned, so that a child killed early has a
+ * name. It must be one that nobody succeeds as long as it lives. 0 or QB_EFENCED.
+ */
+int qb_seat_name(const struct qb_seg *seg, uint32_t seat, uint32_t pid, uint64_t start_ticks);
+
+/*
+ * Who sits there: pid, and its start time when start_ticks is not NULL. 0: nobody is on record. The two belong
+ * together and to the present incarnation; the process may be dead.
+ */
+uint32_t qb_seat_who(const struct qb_seg *seg, uint32_t seat, uint64_t *start_ticks);
+
+/* Whoever took this seat and has no name yet gets none. Afterwards qb_seat_who() is final for this incarnation. */
+void qb_seat_close(const struct qb_seg *seg, uint32_t seat);
 
 /* Give the taken seat another role (standby -> worker). 0 or QB_EFENCED. */
 int qb_seat_set_role(const struct qb_seg *seg, uint32_t seat, uint32_t role);
 
-/* Taken (or already recovering) -> recovering. 0, or QB_EFENCED when it is free or does not exist. Afterwards read the pid. */
+/*
+ * Taken (or already recovering) -> recovering, and closed. 0, or QB_EFENCED when it is free or does not exist.
+ * Afterwards qb_seat_who() is final.
+ */
 int qb_seat_begin_recovery(const struct qb_seg *seg, uint32_t seat);
 
 /* Recovering (or taken, by its own process that holds nothing) -> free. */

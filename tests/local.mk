@@ -143,6 +143,7 @@ crash_world = \
 crash_programs += \
 	%D%/crash/fault-points \
 	%D%/crash/schedules \
+	%D%/crash/seat-names \
 	%D%/crash/steps
 crash_scripts += %D%/crash/steps-builds.tap
 EXTRA_DIST += %D%/crash/README.md
@@ -193,7 +194,10 @@ crash_bugs = \
 	%D%/crash/bugs/44-event-dropped-silently.patch \
 	%D%/crash/bugs/45-old-outcomes-told-again.patch \
 	%D%/crash/bugs/46-late-child-takes-the-name.patch \
-	%D%/crash/bugs/47-published-before-filled.patch
+	%D%/crash/bugs/47-published-before-filled.patch \
+	%D%/crash/bugs/50-seat-read-before-it-is-closed.patch \
+	%D%/crash/bugs/51-late-child-stores-its-start-time.patch \
+	%D%/crash/bugs/52-driver-judged-and-not-closed.patch
 EXTRA_DIST += $(crash_bugs)
 # shm/ once more: with its fault points, and with a switch before each atomic access.
 check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
@@ -211,6 +215,10 @@ check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
 %C%_crash_schedules_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
 %C%_crash_schedules_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
 %C%_crash_schedules_LDADD = %D%/crash/libqb-shm-point.a
+%C%_crash_seat_names_SOURCES = %D%/crash/seat-names.c %D%/crash/coroutine.h %D%/crash/point.h %D%/crash/tap.h
+%C%_crash_seat_names_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
+%C%_crash_seat_names_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
+%C%_crash_seat_names_LDADD = %D%/crash/libqb-shm-point.a
 %C%_crash_steps_SOURCES = %D%/crash/steps.c $(crash_world)
 %C%_crash_steps_LDADD = $(qb_shm_libs)
 

@@ -111,6 +111,7 @@ static void gather_owners(struct qb_inspect *in)
 		const struct qb_seat_shm *s = &seg->seats[seat];
 		uint64_t word = qb_load_acquire64(&s->word);
 		struct qb_inspect_owner *owner;
+		uint64_t ticks = 0;
 
 		in->events_waited += qb_load_relaxed64(&qb_seg_event_ring(seg, seat)->waited);
 		if (qb_seat_state_of(word) == QB_SEAT_FREE)
@@ -120,8 +121,8 @@ static void gather_owners(struct qb_inspect *in)
 		owner->role = qb_seat_role(word);
 		owner->incarnation = qb_seat_incarnation(word);
 		owner->recovering = qb_seat_state_of(word) == QB_SEAT_RECOVERING;
-		owner->pid = qb_load_acquire32(&s->pid);
-		owner->life = life_of(in, owner->pid, qb_load_relaxed64(&s->start_ticks));
+		owner->pid = qb_seat_who(seg, seat, &ticks);
+		owner->life = life_of(in, owner->pid, ticks);
 		owner->ready_wall_ns = wall_of(in, qb_load_relaxed64(&s->ready_raw));
 		in->owners_alive += owner->life == QB_LIFE_ALIVE;
 		find_last_record(in, owner);

@@ -218,7 +218,10 @@ static int take_seat(struct qb_driver *d, struct qb_err *err)
 	if (seat < 0)
 		return qb_err_set(err, seat, "%s", qb_strerror(seat));
 	d->seat = (uint32_t)seat;
-	qb_seat_name(&d->seg, d->seat, (uint32_t)getpid(), qb_proc_start_ticks(getpid()));
+	uint32_t incarnation = qb_seat_incarnation(qb_load_acquire64(&d->seg.seats[seat].word));
+
+	if (qb_seat_sit(&d->seg, d->seat, incarnation, (uint32_t)getpid(), qb_proc_start_ticks(getpid())) < 0)
+		return qb_err_set(err, QB_EFENCED, "another process is taking this segment over");
 	qb_store_release64(&d->seg.seats[seat].ready_raw, qb_stamp());
 	qb_store_relaxed32(&d->seg.hdr->submitter_seat, d->seat);
 	/* The feeder looks for room first; what does not fit all the same is counted. */
@@ -280,7 +283,7 @@ static void sample(struct qb_driver *d, uint64_t now)
 		return;
 	d->sampled_ns = now;
 	for (uint32_t seat = 1; seat < d->seg.cfg.seat_count; seat++) {
-		uint32_t pid = qb_load_relaxed32(&d->seg.seats[seat].pid);
+		uint32_t pid = qb_seat_who(&d->seg, seat, NULL);
 		char path[48];
 		unsigned long size, resident, shared;
 

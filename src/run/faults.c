@@ -9,6 +9,7 @@
 #include "base/proc.h"
 #include "base/strbuf.h"
 #include "run/process.h"
+#include "shm/seat.h"
 
 static int ascending(const void *a, const void *b)
 {
@@ -71,7 +72,7 @@ static uint32_t find_victims(const struct qb_faults *f, uint32_t role, uint32_t 
 
 		if (qb_seat_state_of(w) == QB_SEAT_TAKEN && qb_seat_role(w) == role &&
 		    f->killed[seat] != qb_seat_incarnation(w) &&
-		    qb_load_acquire64(&s->ready_raw) != 0 && qb_load_acquire32(&s->pid) != 0)
+		    qb_load_acquire64(&s->ready_raw) != 0 && qb_seat_who(seg, seat, NULL) != 0)
 			seats[n++] = seat;
 	}
 	return n;
@@ -82,8 +83,9 @@ static int kill_seat(struct qb_faults *f, uint32_t seat, uint32_t role)
 	const struct qb_seat_shm *s = &f->seg->seats[seat];
 	/* Read before the kill: right after it a successor may sit there, who is to be killed as well one day. */
 	uint32_t incarnation = qb_seat_incarnation(qb_load_acquire64(&s->word));
-	pid_t pid = (pid_t)qb_load_acquire32(&s->pid);
-	int fd = pid > 1 ? qb_pidfd_open(pid, qb_load_relaxed64(&s->start_ticks)) : -1;
+	uint64_t ticks;
+	pid_t pid = (pid_t)qb_seat_who(f->seg, seat, &ticks);
+	int fd = pid > 1 ? qb_pidfd_open(pid, ticks) : -1;
 
 	if (fd < 0)
 		return 0;

@@ -310,6 +310,7 @@ int qb_parent_run(struct qb_seg *seg, const char *conninfo, struct qb_err *err)
 		goto out;
 	}
 	p.seat = (uint32_t)rc;
+	/* Nobody else recovers seats while the lock is ours. */
 	qb_seat_name(seg, p.seat, (uint32_t)getpid(), qb_proc_start_ticks(getpid()));
 	/* Does not wait for its readers but where it says so, for a moment: it has to reap. */
 	qb_event_open(&p.log, seg, p.seat, QB_OVERFLOW_DROP);

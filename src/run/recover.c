@@ -35,9 +35,8 @@ static void count_states(const struct qb_seg *seg, uint64_t by_state[QB_JOB_STAT
 static int somebody_lives(const struct qb_seg *seg)
 {
 	for (uint32_t seat = 1; seat < seg->cfg.seat_count; seat++) {
-		const struct qb_seat_shm *s = &seg->seats[seat];
-		uint32_t role = qb_seat_role(qb_load_acquire64(&s->word));
-		pid_t pid = (pid_t)qb_load_acquire32(&s->pid);
+		uint32_t role = qb_seat_role(qb_load_acquire64(&seg->seats[seat].word));
+		pid_t pid = (pid_t)qb_seat_who(seg, seat, NULL);
 
 		if ((role == QB_ROLE_DRIVER || role == QB_ROLE_TOOL) && qb_seat_lives(seg, seat))
 			return (int)pid;
@@ -91,7 +90,10 @@ static int sit_down(struct qb_driver *d, struct qb_err *err)
 	if (seat < 0)
 		return qb_err_set(err, seat, "%s", qb_strerror(seat));
 	d->seat = (uint32_t)seat;
-	qb_seat_name(&d->seg, d->seat, (uint32_t)getpid(), qb_proc_start_ticks(getpid()));
+	uint32_t incarnation = qb_seat_incarnation(qb_load_acquire64(&d->seg.seats[seat].word));
+
+	if (qb_seat_sit(&d->seg, d->seat, incarnation, (uint32_t)getpid(), qb_proc_start_ticks(getpid())) < 0)
+		return qb_err_set(err, QB_EFENCED, "another process is taking this segment over");
 	qb_store_relaxed32(&d->seg.hdr->submitter_seat, d->seat);
 	qb_event_open(&d->log, &d->seg, d->seat, QB_OVERFLOW_DROP);
 	d->env = (struct qb_queue_env){

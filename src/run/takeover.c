@@ -164,8 +164,9 @@ void qb_decide_seat(struct qb_recovery *r, struct qb_event_writer *log, uint32_t
 
 int qb_seat_lives(const struct qb_seg *seg, uint32_t seat)
 {
-	pid_t pid = (pid_t)qb_load_acquire32(&seg->seats[seat].pid);
-	int fd = pid > 0 ? qb_pidfd_open(pid, qb_load_relaxed64(&seg->seats[seat].start_ticks)) : -ESRCH;
+	uint64_t ticks;
+	pid_t pid = (pid_t)qb_seat_who(seg, seat, &ticks);
+	int fd = pid > 0 ? qb_pidfd_open(pid, ticks) : -ESRCH;
 
 	if (fd < 0)
 		return fd != -ESRCH;    /* not to be judged: let it live */
@@ -183,18 +184,18 @@ static int is_subordinate(uint32_t role)
 
 static int prove_dead(const struct qb_seg *seg, uint32_t seat, struct qb_err *err)
 {
-	const struct qb_seat_shm *s = &seg->seats[seat];
-	uint32_t role = qb_seat_role(qb_load_acquire64(&s->word));
-	pid_t pid = (pid_t)qb_load_acquire32(&s->pid);
-	uint64_t ticks = qb_load_relaxed64(&s->start_ticks);
+	uint32_t role = qb_seat_role(qb_load_acquire64(&seg->seats[seat].word));
+	uint64_t ticks;
 
-	if (!is_subordinate(role))
+	if (!is_subordinate(role)) {
+		/* One that is about to sit down finds the door shut; or it has, and lives. */
+		qb_seat_close(seg, seat);
 		return qb_seat_lives(seg, seat) ? QB_EBUSY : 0;
+	}
 	if (qb_seat_begin_recovery(seg, seat) < 0)
 		return 0;
-	/* Read again: a child that sat down before it could see "recovering" has written its name by now. */
-	pid = (pid_t)qb_load_acquire32(&s->pid);
-	ticks = qb_load_relaxed64(&s->start_ticks);
+	pid_t pid = (pid_t)qb_seat_who(seg, seat, &ticks);
+
 	if (pid == 0)
 		return 0;
 	if (qb_proc_kill_confirm(pid, ticks, KILL_NS) < 0)
@@ -230,7 +231,7 @@ int qb_take_over(struct qb_recovery *r, struct qb_event_writer *log, uint32_t ow
 				qb_log(QB_LOG_ERROR, "%s", this_err.text);
 			continue;
 		}
-		uint32_t pid = qb_load_relaxed32(&seg->seats[seat].pid);
+		uint32_t pid = qb_seat_who(seg, seat, NULL);
 
 		if (pid)
 			qb_process_note(log, QB_EV_PROCESS_DIED, qb_seat_role(w), seat, pid, 0);

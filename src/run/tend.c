@@ -15,6 +15,7 @@
 #include "run/driver.h"
 #include "run/process.h"
 #include "run/server.h"
+#include "shm/seat.h"
 #include "shm/wait.h"
 
 #define READY_NS (30 * QB_NS_PER_S)
@@ -134,7 +135,7 @@ static uint32_t parent_seat_of(const struct qb_driver *d, pid_t pid)
 {
 	uint32_t seat = qb_load_relaxed32(&d->seg.hdr->parent_seat);
 
-	return seat < d->seg.cfg.seat_count && qb_load_relaxed32(&d->seg.seats[seat].pid) == (uint32_t)pid ? seat : 0;
+	return seat < d->seg.cfg.seat_count && qb_seat_who(&d->seg, seat, NULL) == (uint32_t)pid ? seat : 0;
 }
 
 static int parent_is_ready(const struct qb_driver *d)
@@ -189,8 +190,8 @@ void qb_tend_kill_all(struct qb_driver *d)
 		d->parent_pid = 0;
 	}
 	for (uint32_t seat = 1; d->seg.base && seat < d->seg.cfg.seat_count; seat++) {
-		pid_t pid = (pid_t)qb_load_acquire32(&d->seg.seats[seat].pid);
-		uint64_t ticks = qb_load_relaxed64(&d->seg.seats[seat].start_ticks);
+		uint64_t ticks;
+		pid_t pid = (pid_t)qb_seat_who(&d->seg, seat, &ticks);
 
 		if (seat != d->seat && pid > 1 && qb_proc_kill_confirm(pid, ticks, KILL_NS) < 0)
 			qb_log(QB_LOG_WARNING, "process %d cannot be killed", (int)pid);

@@ -63,21 +63,25 @@ static void expect_claimable(uint32_t slot_idx)
 
 START_TEST(seat_is_taken_named_recovered_and_free_again)
 {
+	uint64_t ticks = 0;
+
 	ck_assert_uint_eq(dead, 1);
 	ck_assert_int_eq(qb_seat_take(&seg, QB_ROLE_SYNCER), 2);
 	ck_assert_int_eq(qb_seat_sit(&seg, 2, 1, 4711, 99), 0);
-	ck_assert_uint_eq(seg.seats[2].pid.v, 4711);
-	ck_assert_uint_eq(seg.seats[2].start_ticks.v, 99);
+	ck_assert_uint_eq(qb_seat_who(&seg, 2, &ticks), 4711);
+	ck_assert_uint_eq(ticks, 99);
 	ck_assert_int_eq(qb_seat_begin_recovery(&seg, 2), 0);
 	ck_assert_int_eq(qb_seat_begin_recovery(&seg, 2), 0);
-	ck_assert_uint_eq(seg.seats[2].pid.v, 4711);
+	ck_assert_uint_eq(qb_seat_who(&seg, 2, NULL), 4711);
 	ck_assert_int_eq(qb_seat_set_role(&seg, 2, QB_ROLE_WORKER), QB_EFENCED);
 	qb_seat_free(&seg, 2);
 	ck_assert_uint_eq(seg.seats[2].word.v, qb_seat_word(1, QB_ROLE_NONE, QB_SEAT_FREE));
-	ck_assert_uint_eq(seg.seats[2].pid.v, 0);
+	ck_assert_uint_eq(qb_seat_who(&seg, 2, NULL), 0);
 	ck_assert_int_eq(qb_seat_begin_recovery(&seg, 2), QB_EFENCED);
 	ck_assert_int_eq(qb_seat_take(&seg, QB_ROLE_WORKER), 2);
 	ck_assert_uint_eq(qb_seat_incarnation(seg.seats[2].word.v), 2);
+	/* The last owner's name is not the next one's. */
+	ck_assert_uint_eq(qb_seat_who(&seg, 2, NULL), 0);
 }
 END_TEST
 
@@ -107,8 +111,80 @@ START_TEST(child_of_a_dead_parent_does_not_put_its_name_on_its_successors_seat)
 	ck_assert_int_eq(qb_seat_take(&seg, QB_ROLE_WORKER), (int)dead);
 	ck_assert_int_eq(qb_seat_sit(&seg, dead, 2, 222, 20), 0);
 	ck_assert_int_eq(qb_seat_sit(&seg, dead, 1, 111, 10), QB_EFENCED);
-	ck_assert_uint_eq(seg.seats[dead].pid.v, 222);
-	ck_assert_uint_eq(seg.seats[dead].start_ticks.v, 20);
+	uint64_t ticks = 0;
+
+	ck_assert_uint_eq(qb_seat_who(&seg, dead, &ticks), 222);
+	ck_assert_uint_eq(ticks, 20);
+}
+END_TEST
+
+/* Its parent died between taking the seat and the fork; the next owner has no name yet either. */
+START_TEST(late_child_does_not_name_a_seat_that_the_next_owner_has_not_named_yet)
+{
+	uint64_t ticks = 0;
+
+	recover();
+	ck_assert_int_eq(qb_seat_take(&seg, QB_ROLE_WORKER), (int)dead);
+	ck_assert_int_eq(qb_seat_sit(&seg, dead, 1, 111, 10), QB_EFENCED);
+	ck_assert_uint_eq(qb_seat_who(&seg, dead, NULL), 0);
+	ck_assert_int_eq(qb_seat_sit(&seg, dead, 2, 222, 20), 0);
+	ck_assert_uint_eq(qb_seat_who(&seg, dead, &ticks), 222);
+	ck_assert_uint_eq(ticks, 20);
+}
+END_TEST
+
+START_TEST(parent_and_child_write_the_same_name)
+{
+	int seat = qb_seat_take(&seg, QB_ROLE_WORKER);
+	uint64_t ticks = 0;
+
+	ck_assert_int_eq(qb_seat_name(&seg, (uint32_t)seat, 333, 30), 0);
+	ck_assert_int_eq(qb_seat_sit(&seg, (uint32_t)seat, 1, 333, 30), 0);
+	ck_assert_int_eq(qb_seat_name(&seg, (uint32_t)seat, 333, 30), 0);
+	ck_assert_uint_eq(qb_seat_who(&seg, (uint32_t)seat, &ticks), 333);
+	ck_assert_uint_eq(ticks, 30);
+	ck_assert_int_eq(qb_seat_begin_recovery(&seg, (uint32_t)seat), 0);
+	ck_assert_uint_eq(qb_seat_who(&seg, (uint32_t)seat, NULL), 333);
+	ck_assert_int_eq(qb_seat_name(&seg, (uint32_t)seat, 333, 30), QB_EFENCED);
+	qb_seat_free(&seg, (uint32_t)seat);
+	ck_assert_int_eq(qb_seat_name(&seg, (uint32_t)seat, 333, 30), QB_EFENCED);
+}
+END_TEST
+
+/* A driver that took its seat and stalls is judged by its name: once somebody has looked, it gets none. */
+START_TEST(seat_that_was_found_without_a_name_stays_without)
+{
+	int seat = qb_seat_take(&seg, QB_ROLE_DRIVER);
+
+	qb_seat_close(&seg, (uint32_t)seat);
+	ck_assert_uint_eq(qb_seat_who(&seg, (uint32_t)seat, NULL), 0);
+	ck_assert_int_eq(qb_seat_sit(&seg, (uint32_t)seat, 1, 444, 40), QB_EFENCED);
+	ck_assert_uint_eq(qb_seat_who(&seg, (uint32_t)seat, NULL), 0);
+	/* One that sits already keeps its name. */
+	seat = qb_seat_take(&seg, QB_ROLE_DRIVER);
+	ck_assert_int_eq(qb_seat_sit(&seg, (uint32_t)seat, 1, 555, 50), 0);
+	qb_seat_close(&seg, (uint32_t)seat);
+	ck_assert_uint_eq(qb_seat_who(&seg, (uint32_t)seat, NULL), 555);
+}
+END_TEST
+
+START_TEST(incarnations_wrap)
+{
+	uint64_t ticks = 0;
+
+	for (uint32_t i = 0xfffffffeu; i != 3; i++) {
+		seg.seats[2].word.v = qb_seat_word(i, QB_ROLE_NONE, QB_SEAT_FREE);
+		if (i == 0xfffffffeu) {
+			seg.seats[2].name.v = qb_seat_name_of(i, 1);
+			seg.seats[2].birth.v = qb_seat_birth(i, 1);
+		}
+		ck_assert_int_eq(qb_seat_take(&seg, QB_ROLE_WORKER), 2);
+		ck_assert_int_eq(qb_seat_sit(&seg, 2, i + 1, 666, i & 0xff), 0);
+		ck_assert_int_eq(qb_seat_sit(&seg, 2, i, 777, 70), QB_EFENCED);
+		ck_assert_uint_eq(qb_seat_who(&seg, 2, &ticks), 666);
+		ck_assert_uint_eq(ticks, i & 0xff);
+		qb_seat_free(&seg, 2);
+	}
 }
 END_TEST
 
@@ -335,6 +411,10 @@ static TCase *seats(void)
 	tcase_add_test(t, full_house_is_refused);
 	tcase_add_test(t, child_that_sits_down_too_late_leaves_a_recovering_seat);
 	tcase_add_test(t, child_of_a_dead_parent_does_not_put_its_name_on_its_successors_seat);
+	tcase_add_test(t, late_child_does_not_name_a_seat_that_the_next_owner_has_not_named_yet);
+	tcase_add_test(t, parent_and_child_write_the_same_name);
+	tcase_add_test(t, seat_that_was_found_without_a_name_stays_without);
+	tcase_add_test(t, incarnations_wrap);
 	return t;
 }
 
