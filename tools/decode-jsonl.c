@@ -324,8 +324,10 @@ static void job_other(struct jsonl *j, const struct qb_trace_event *e)
 	p = put_job(j, p, ev);
 	p = put_kind(j, p, ev);
 	if (ev->type == QB_EV_JOB_AMBIGUOUS) {
-		if (ev->arg1)
+		if (ev->arg1 == 1)
 			QB_PUT(p, ",\"parked\":true");
+		else if (ev->arg1 == 2)
+			QB_PUT(p, ",\"parked\":false,\"in_doubt\":true");
 		else
 			QB_PUT(p, ",\"parked\":false");
 		j->counts.ambiguous++;

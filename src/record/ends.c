@@ -28,6 +28,7 @@ static const struct field {
 	{ "watch_end_ns", offsetof(struct qb_ends, watch_end_ns) },
 	{ "reports_ambiguity", offsetof(struct qb_ends, reports_ambiguity) },
 	{ "parks", offsetof(struct qb_ends, parks) },
+	{ "resolves", offsetof(struct qb_ends, resolves) },
 	{ "wal_bytes", offsetof(struct qb_ends, wal_bytes) },
 	{ "commits", offsetof(struct qb_ends, commits) },
 };

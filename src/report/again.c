@@ -56,6 +56,7 @@ static int summarize(const struct qb_trace *t, const char *path, struct qb_repor
 		.watch_end_ns = ends.watch_end_ns,
 		.reports_ambiguity = ends.reports_ambiguity != 0,
 		.parks = ends.parks != 0,
+		.resolves = ends.resolves != 0,
 	};
 
 	rc = qb_summarize(&in, &run->summary, err);

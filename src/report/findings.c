@@ -13,6 +13,7 @@ struct total {
 	const char *library;
 	uint64_t acknowledged, kills, deaths, lost, duplicates, stranded;
 	uint64_t ambiguous, repeated_effects, silent_effects;
+	uint64_t in_doubt, in_doubt_done, in_doubt_undone;
 	int reports, parks;
 };
 
@@ -32,6 +33,9 @@ static struct total total_of(const struct qb_group *g)
 		t.ambiguous += s->ambiguous;
 		t.repeated_effects += s->repeated_effects;
 		t.silent_effects += s->silent_effects;
+		t.in_doubt += s->in_doubt;
+		t.in_doubt_done += s->in_doubt_done;
+		t.in_doubt_undone += s->in_doubt_undone;
 		t.reports |= s->reports_ambiguity;
 		t.parks |= s->parks;
 	}
@@ -120,7 +124,14 @@ static void put_faults(struct qb_strbuf *out, const struct total *t)
 
 static void put_doubt(struct qb_strbuf *out, const struct total *t)
 {
-	qb_strbuf_printf(out, "%s left ", t->library);
+	if (t->in_doubt) {
+		qb_strbuf_printf(out, "%s asked Postgres about ", t->library);
+		put_count(out, t->in_doubt, "attempt", "attempts");
+		qb_strbuf_printf(out, ", of which %llu turned out done and %llu not, and left ",
+				 (unsigned long long)t->in_doubt_done, (unsigned long long)t->in_doubt_undone);
+	} else {
+		qb_strbuf_printf(out, "%s left ", t->library);
+	}
 	if (t->ambiguous == 0) {
 		qb_strbuf_add(out, "no job in doubt");
 	} else {
@@ -147,7 +158,7 @@ static void put_doubts(struct qb_strbuf *out, const struct total *totals, size_t
 	uint64_t any = 0;
 
 	for (size_t i = 0; i < count; i++)
-		any += totals[i].ambiguous + totals[i].repeated_effects;
+		any += totals[i].ambiguous + totals[i].repeated_effects + totals[i].in_doubt;
 	if (!any)
 		return;
 	qb_strbuf_add(out, " Done or not? ");

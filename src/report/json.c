@@ -140,6 +140,9 @@ static void add_counts(json_t *o, const struct qb_summary *s)
 	add(o, "ambiguous_attempts", count(s->ambiguous_attempts));
 	add(o, "ambiguous_parked", count(s->ambiguous_parked));
 	add(o, "ambiguous_gone", count(s->ambiguous_gone));
+	add(o, "in_doubt", count(s->in_doubt));
+	add(o, "in_doubt_done", count(s->in_doubt_done));
+	add(o, "in_doubt_undone", count(s->in_doubt_undone));
 	add(o, "abandoned", count(s->abandoned));
 	add(o, "unfinished", count(s->unfinished));
 	add(o, "requeued", count(s->requeued));

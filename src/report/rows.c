@@ -42,6 +42,7 @@ static const struct row_def {
 	{ "ambiguous (done or not?)", ROW_COUNT, AT(ambiguous), 0 },
 	{ "  of them parked for a person", ROW_COUNT, AT(ambiguous_parked), 1 },
 	{ "  of them gone from the queue", ROW_COUNT, AT(ambiguous_gone), 1 },
+	{ "in doubt, and Postgres knew", ROW_COUNT, AT(in_doubt), 1 },
 	{ "lost", ROW_FAULT, AT(lost), 0 },
 	{ "stranded with a dead process", ROW_FAULT, AT(stranded), 0 },
 	{ "late completions refused", ROW_COUNT, AT(fenced), 1 },

@@ -30,18 +30,23 @@ static void add_up_try(const struct qb_tally *t, const struct qb_try *a, struct 
 		       struct qb_summary *out, struct sums *s)
 {
 	int superseded = qb_try_next_start(t, a->next) != QB_NO_IDX;
+	int in_doubt = (a->flags & QB_TRY_IN_DOUBT) != 0, undone = qb_try_is_undone(t, a);
+	/* What was found out is not ambiguous any more, and excuses nothing. */
+	int reported = (a->flags & QB_TRY_REPORTED) && !(in_doubt && (undone || a->outcome == QB_TRY_COMPLETED));
 
 	out->requeued += (a->flags & QB_TRY_REQUEUED) != 0;
-	s->reported += (a->flags & QB_TRY_REPORTED) != 0;
+	s->reported += reported;
 	s->two_ends += (a->flags & QB_TRY_TWO_ENDS) != 0;
-	j->reported |= (a->flags & QB_TRY_REPORTED) != 0;
+	j->reported |= reported;
 	if (!(a->flags & QB_TRY_STARTED))
 		return;
 	out->starts++;
-	j->possible += a->outcome != QB_TRY_FAILED;
+	out->in_doubt += in_doubt;
+	j->possible += a->outcome != QB_TRY_FAILED && !undone;
 	switch (a->outcome) {
 	case QB_TRY_COMPLETED:
 		out->completions++;
+		out->in_doubt_done += in_doubt;
 		j->completions++;
 		s->unstarted += !(a->flags & QB_TRY_LOGGED);
 		if (a->end_ns && (!j->done_ns || a->end_ns < j->done_ns))
@@ -57,7 +62,9 @@ static void add_up_try(const struct qb_tally *t, const struct qb_try *a, struct 
 	default:
 		break;
 	}
-	if (qb_try_is_ambiguous(t, a)) {
+	if (undone) {
+		out->in_doubt_undone++;
+	} else if (qb_try_is_ambiguous(t, a)) {
 		out->ambiguous_attempts++;
 		j->ambiguous = j->excused = 1;
 	} else if (superseded) {
@@ -251,9 +258,12 @@ static void account_jobs(const struct qb_tally *t, struct qb_summary *o, const s
 	      o->waiting + o->held + o->unknown_end + o->lost);
 	equal(o, "completions = completed + extra completions", o->completions,
 	      o->completed + s->extra_completions);
-	equal(o, "starts = completions + failed + fenced + ambiguous + abandoned + unfinished "
+	equal(o, o->in_doubt_undone ?
+	      "starts = completions + failed + fenced + ambiguous + abandoned + unfinished + undone "
+	      "attempts" :
+	      "starts = completions + failed + fenced + ambiguous + abandoned + unfinished "
 	      "attempts", o->starts, o->completions + o->failed_attempts + s->fenced +
-	      o->ambiguous_attempts + o->abandoned + o->unfinished);
+	      o->ambiguous_attempts + o->abandoned + o->unfinished + o->in_doubt_undone);
 	equal(o, "completions without a start on record = 0", s->unstarted, 0);
 	equal(o, "attempts with two different outcomes = 0", s->two_ends, 0);
 	equal(o, "finished jobs that the queue would run again = 0", s->undone, 0);
@@ -273,6 +283,13 @@ static void account_effects(const struct qb_tally *t, struct qb_summary *o, cons
 		equal(o, "silent_effects = 0", o->silent_effects, 0);
 		equal(o, "ambiguous attempts on record = reported", o->ambiguous_attempts,
 		      s->reported);
+	}
+	if (t->in->resolves) {
+		equal(o, "attempts in doubt = found done + found not done", o->in_doubt,
+		      o->in_doubt_done + o->in_doubt_undone);
+		equal(o, "ambiguous attempts = 0 (Postgres was asked)", o->ambiguous_attempts, 0);
+		equal(o, "repeated_effects = 0 (effect and mark are one transaction)",
+		      o->repeated_effects, 0);
 	}
 	if (t->in->parks)
 		equal(o, "repeated_effects = 0 (ambiguous jobs are parked)", o->repeated_effects,

@@ -200,6 +200,7 @@ int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, stru
 	snprintf(out->scenario, sizeof(out->scenario), "%s", meta->scenario);
 	out->reports_ambiguity = in->reports_ambiguity != 0;
 	out->parks = in->parks != 0;
+	out->resolves = in->resolves != 0;
 	rc = qb_tally_build(&t, in, err);
 	if (rc == 0) {
 		qb_account(&t, out);

@@ -13,6 +13,7 @@
  *   silent_effects    of those, jobs that were never reported as ambiguous: must be 0 for a queue
  *                     that reports; for a queue that reports nothing this equals repeated_effects
  *   ambiguous         jobs that a process had started when it died, with no outcome on record
+ *   in_doubt          attempts of which the same was true until Postgres was asked (transactional jobs)
  *   lost              acknowledged, and at the end neither finished nor in the queue
  *   stranded          at the end still held by a process that is dead
  *   fenced            completions that came too late and were refused
@@ -87,6 +88,8 @@ struct qb_summary {
 	uint64_t duplicates, repeated_starts, repeated_effects, silent_effects;
 	uint64_t ambiguous, ambiguous_parked, requeued, fenced;
 	uint64_t ambiguous_attempts;            /* one job can be ambiguous after several kills */
+	uint64_t in_doubt;                      /* attempts; not ambiguous once they are found done or not done */
+	uint64_t in_doubt_done, in_doubt_undone;
 	uint64_t ambiguous_gone;                /* effect happened, queue forgot the job */
 	uint64_t abandoned;                     /* begun again while its process lived */
 	uint64_t unfinished;                    /* attempts still under way at the end */
@@ -109,7 +112,7 @@ struct qb_summary {
 	double throughput_per_s;                /* completed / elapsed */
 	uint64_t commits, commit_rows;
 	struct qb_percentiles commit;           /* syncer: time of a commit */
-	int reports_ambiguity, parks;           /* as in the input */
+	int reports_ambiguity, parks, resolves; /* as in the input */
 	unsigned identities_count;
 	struct qb_identity identity[QB_IDENTITIES_MAX];
 	int verified;                           /* identities hold, none lost or stranded */
@@ -123,6 +126,7 @@ struct qb_summary_input {
 	uint64_t watch_end_ns;          /* monotonic: when the run stopped watching */
 	int reports_ambiguity;          /* the queue tells which jobs are ambiguous (shm) */
 	int parks;                      /* --ambiguous=park: no effect may be repeated at all */
+	int resolves;                   /* --ambiguous=resolve: and nothing may stay ambiguous */
 };
 
 /*

@@ -125,8 +125,10 @@ static void on_verdict(struct qb_tally *t, uint32_t job, const struct qb_trace_e
 		return;
 	}
 	a->flags |= QB_TRY_REPORTED | QB_TRY_STARTED;
-	if (ev->arg1)
+	if (ev->arg1 == 1)
 		a->flags |= QB_TRY_PARKED;
+	else if (ev->arg1 == 2)
+		a->flags |= QB_TRY_IN_DOUBT;
 }
 
 static void on_submitted(struct qb_tally_job *j, const struct qb_trace_event *e)

@@ -45,6 +45,7 @@ enum qb_try_flag {
 	QB_TRY_PARKED = 16,
 	QB_TRY_REQUEUED = 32,
 	QB_TRY_TWO_ENDS = 64,           /* records of two different outcomes */
+	QB_TRY_IN_DOUBT = 128,          /* reported as one that Postgres is to be asked about */
 };
 
 struct qb_try {                         /* one attempt of one job */
@@ -121,6 +122,14 @@ static inline int qb_try_is_ambiguous(const struct qb_tally *t, const struct qb_
 {
 	return a->outcome == QB_TRY_OPEN && (a->flags & QB_TRY_STARTED) &&
 	       (qb_try_is_dead(t, a) || (a->proc == QB_NO_IDX && (a->flags & QB_TRY_REPORTED)));
+}
+
+/* It was in doubt, and Postgres said that its effect had not happened: so it runs again, or was given up. */
+static inline int qb_try_is_undone(const struct qb_tally *t, const struct qb_try *a)
+{
+	return a->outcome == QB_TRY_OPEN && (a->flags & QB_TRY_IN_DOUBT) &&
+	       ((a->flags & QB_TRY_REQUEUED) ||
+		(a->next == QB_NO_IDX && (t->jobs[a->job].flags & QB_TJOB_DISCARDED)));
 }
 
 /* The next attempt of the job whose start is on record, or QB_NO_IDX. from itself counts. */

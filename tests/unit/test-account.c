@@ -156,6 +156,98 @@ START_TEST(a_vanished_ambiguous_job_is_not_called_lost)
 }
 END_TEST
 
+/* Started by a worker that is dead now, and reported as one that Postgres knows about. */
+static void in_doubt(uint64_t t_ms, unsigned seat, unsigned job, unsigned attempt)
+{
+	job_event(&b, t_ms, QB_EV_JOB_AMBIGUOUS, PARENT, job, attempt, qb_word(1, attempt, seat, 0, QB_JOB_STARTED), 2);
+}
+
+/* Three attempts die: one was done, one was not and runs again, one was not and is given up. */
+static void asked_about(void)
+{
+	builder_init(&b, 3);
+	b.in.resolves = 1;
+	start_processes(&b, 4);
+	for (unsigned i = 1; i <= 3; i++) {
+		submit(&b, 10, i);
+		started(&b, 12, W(i), i, 1);
+		killed(&b, 20, W(i), QB_ROLE_WORKER, 1);
+		died(&b, 20, PARENT, W(i), QB_ROLE_WORKER);
+		in_doubt(21, W(i), i, 1);
+	}
+	job_event(&b, 25, QB_EV_JOB_COMPLETED, SYNCER, 1, 1, 0, 1);
+	end(&b, 1, QB_OUTCOME_COMPLETED, 1, 1);
+	job_event(&b, 25, QB_EV_JOB_REQUEUED, SYNCER, 2, 1, 0, 0);
+	run_job(&b, 30, 35, W(4), 2, 2);
+	job_event(&b, 25, QB_EV_JOB_DISCARDED, SYNCER, 3, 1, 0, 0);
+	end(&b, 3, QB_OUTCOME_DISCARDED, 1, 0);
+}
+
+START_TEST(what_postgres_was_asked_about_is_not_ambiguous)
+{
+	asked_about();
+	/* The syncer was killed in between: told twice is counted once. */
+	job_event(&b, 26, QB_EV_JOB_REQUEUED, SYNCER, 2, 1, 0, 0);
+	job_event(&b, 26, QB_EV_JOB_COMPLETED, SYNCER, 1, 1, 0, 1);
+	assert_verified(&b);
+	ck_assert_uint_eq(b.out.in_doubt, 3);
+	ck_assert_uint_eq(b.out.in_doubt_done, 1);
+	ck_assert_uint_eq(b.out.in_doubt_undone, 2);
+	ck_assert_uint_eq(b.out.ambiguous + b.out.ambiguous_attempts + b.out.ambiguous_parked, 0);
+	ck_assert_uint_eq(b.out.completed, 2);
+	ck_assert_uint_eq(b.out.discarded, 1);
+	ck_assert_uint_eq(b.out.requeued, 1);
+	ck_assert_uint_eq(b.out.starts, 4);
+	/* Without the event the queue's own word does. */
+	asked_about();
+	for (size_t i = 0; i < b.trace.events_count; i++)
+		if (b.events[i].ev.type == QB_EV_JOB_COMPLETED && b.events[i].ev.job_id == 1)
+			b.events[i].ev.type = QB_EV_RESOURCE_SAMPLE;
+	assert_verified(&b);
+	ck_assert_uint_eq(b.out.in_doubt_done, 1);
+}
+END_TEST
+
+START_TEST(nobody_asked_about_it)
+{
+	asked_about();
+	for (size_t i = 0; i < b.trace.events_count; i++)
+		if (b.events[i].ev.type == QB_EV_JOB_REQUEUED)
+			b.events[i].ev.type = QB_EV_RESOURCE_SAMPLE;
+	ck_assert_int_eq(summarize(&b), 0);
+	ck_assert_int_eq(b.out.verified, 0);
+	ck_assert_int_eq(identity_of(&b, "attempts in doubt = found")->holds, 0);
+	ck_assert_int_eq(identity_of(&b, "ambiguous attempts = 0")->left, 1);
+	ck_assert_uint_eq(b.out.in_doubt, 3);
+	ck_assert_uint_eq(b.out.in_doubt_undone, 1);
+	ck_assert_uint_eq(b.out.ambiguous, 1);
+}
+END_TEST
+
+/* The resolver said "not done" of an attempt whose effect happened. */
+START_TEST(wrong_answer_about_an_effect_is_found)
+{
+	asked_about();
+	b.ends[1].effects = 2;
+	ck_assert_int_eq(summarize(&b), 0);
+	ck_assert_int_eq(b.out.verified, 0);
+	ck_assert_uint_eq(b.out.repeated_effects, 1);
+	/* Being in doubt once is no excuse. */
+	ck_assert_uint_eq(b.out.silent_effects, 1);
+	ck_assert_int_eq(identity_of(&b, "effects beyond")->left, 1);
+	ck_assert_int_eq(identity_of(&b, "repeated_effects = 0")->holds, 0);
+	asked_about();
+	b.ends[2].effects = 1;
+	ck_assert_int_eq(summarize(&b), 0);
+	assert_only_broken(&b, "effects beyond");
+	/* And "done" of one whose effect did not. */
+	asked_about();
+	b.ends[0].effects = 0;
+	ck_assert_int_eq(summarize(&b), 0);
+	assert_only_broken(&b, "completions without an effect");
+}
+END_TEST
+
 START_TEST(refused_enqueues_are_counted)
 {
 	builder_init(&b, 2);
@@ -308,6 +400,9 @@ int main(void)
 	tcase_add_test(tc, stranded_is_held_by_the_dead);
 	tcase_add_test(tc, claimed_by_a_dead_process_is_stranded_too);
 	tcase_add_test(tc, a_vanished_ambiguous_job_is_not_called_lost);
+	tcase_add_test(tc, what_postgres_was_asked_about_is_not_ambiguous);
+	tcase_add_test(tc, nobody_asked_about_it);
+	tcase_add_test(tc, wrong_answer_about_an_effect_is_found);
 	tcase_add_test(tc, refused_enqueues_are_counted);
 	tcase_add_test(tc, effects_must_cover_completions);
 	tcase_add_test(tc, a_finished_job_must_not_be_queued);

@@ -37,7 +37,7 @@ static void make(uint64_t jobs_count)
 {
 	ends = (struct qb_ends){
 		.jobs_count = jobs_count, .effects_count = 5, .watch_end_ns = UINT64_MAX,
-		.reports_ambiguity = 1, .parks = 1, .wal_bytes = 123456, .commits = 7,
+		.reports_ambiguity = 1, .parks = 1, .resolves = 1, .wal_bytes = 123456, .commits = 7,
 		.jobs = qb_xcalloc(jobs_count + 1, sizeof(*ends.jobs)),
 	};
 	for (uint64_t i = 0; i < jobs_count; i++)

@@ -306,6 +306,15 @@ START_TEST(sentences_are_made_of_the_numbers)
 		    "1 with a process that is dead.");
 	assert_says(text, "named each, to be decided by a person");
 
+	/* What Postgres was asked about is told, though nothing is left of it. */
+	sums[0].ambiguous = 0;
+	sums[0].in_doubt = 9;
+	sums[0].in_doubt_done = 4;
+	sums[0].in_doubt_undone = 5;
+	text = render(qb_report_text);
+	assert_says(text, "shm asked Postgres about 9 attempts, of which 4 turned out done and 5 not, and left no "
+		    "job in doubt;");
+
 	/* Without kills there is nothing to say about doubts and resuming. */
 	report.entries_count = 0;
 	add_run("shm");

@@ -28,6 +28,7 @@ static void fill_counts(void)
 		&sum.failed_attempts, &sum.discarded, &sum.starts, &sum.duplicates,
 		&sum.repeated_starts, &sum.repeated_effects, &sum.silent_effects, &sum.ambiguous,
 		&sum.ambiguous_attempts, &sum.ambiguous_parked, &sum.ambiguous_gone,
+		&sum.in_doubt, &sum.in_doubt_done, &sum.in_doubt_undone,
 		&sum.abandoned, &sum.unfinished, &sum.requeued, &sum.fenced, &sum.queued,
 		&sum.waiting, &sum.held, &sum.unknown_end, &sum.lost, &sum.stranded,
 	};
@@ -40,7 +41,8 @@ static const char *const count_keys[] = {
 	"planned", "submitted", "acknowledged", "enqueue_failed", "unacknowledged",
 	"unacknowledged_known", "completed", "completions", "failed", "discarded", "starts",
 	"duplicates", "repeated_starts", "repeated_effects", "silent_effects", "ambiguous",
-	"ambiguous_attempts", "ambiguous_parked", "ambiguous_gone", "abandoned", "unfinished",
+	"ambiguous_attempts", "ambiguous_parked", "ambiguous_gone",
+	"in_doubt", "in_doubt_done", "in_doubt_undone", "abandoned", "unfinished",
 	"requeued", "fenced", "queued", "waiting", "held", "unknown_end", "lost", "stranded",
 };
 
