@@ -6,6 +6,7 @@ dist_man_MANS += \
 	%D%/man/qbench.1
 dist_doc_DATA += \
 	%D%/design.md \
+	%D%/effects.md \
 	%D%/memory-model.md \
 	%D%/shm-layout.md \
 	%D%/performance.md \

@@ -237,7 +237,8 @@ pg_scripts += \
 	%D%/pg/jsonl.tap \
 	%D%/pg/kill-all.tap \
 	%D%/pg/kill-roles.tap \
-	%D%/pg/postgres-away.tap
+	%D%/pg/postgres-away.tap \
+	%D%/pg/transactional.tap
 
 # ---- cli: the command line
 cli_scripts = \

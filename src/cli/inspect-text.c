@@ -115,6 +115,9 @@ static void print_standing(const struct qb_inspect *in, FILE *out)
 		fprintf(out, "  %u AMBIGUOUS: started by dead processes, no outcome; the effect of "
 			"%u has happened\n",
 			n[QB_STANDING_UNDECIDED] + n[QB_STANDING_PARKED], in->effects_seen);
+	if (n[QB_STANDING_IN_DOUBT])
+		fprintf(out, "  %u in doubt: started by dead processes, no outcome; Postgres knows whether the "
+			"effect has happened\n", n[QB_STANDING_IN_DOUBT]);
 }
 
 static const struct qb_inspect_owner *owner_of(const struct qb_inspect *in, uint32_t seat)
@@ -169,6 +172,7 @@ static void print_job(const struct qb_inspect *in, const struct qb_inspect_job *
 		[QB_STANDING_NOT_STARTED] = "never started",
 		[QB_STANDING_UNDECIDED] = "ambiguous",
 		[QB_STANDING_PARKED] = "ambiguous, parked",
+		[QB_STANDING_IN_DOUBT] = "in doubt",
 	};
 	char who[48], when[40], kind[32];
 
@@ -295,7 +299,8 @@ static void print_findings(const struct qb_inspect *in, FILE *out)
 			      out);
 	}
 	if (!in->owners_alive && !in->findings_count && in->same_boot &&
-	    in->standing[QB_STANDING_NOT_STARTED] + in->standing[QB_STANDING_UNDECIDED])
+	    in->standing[QB_STANDING_NOT_STARTED] + in->standing[QB_STANDING_UNDECIDED] +
+	    in->standing[QB_STANDING_IN_DOUBT])
 		fprintf(out, "Nobody is at work on it: 'qbench recover %s' decides the jobs that "
 			"the dead held.\n", in->path);
 }

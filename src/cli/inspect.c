@@ -33,6 +33,7 @@ const char *qb_standing_name(enum qb_standing standing)
 	case QB_STANDING_NOT_STARTED: return "not_started";
 	case QB_STANDING_UNDECIDED: return "undecided";
 	case QB_STANDING_PARKED: return "parked";
+	case QB_STANDING_IN_DOUBT: return "in_doubt";
 	case QB_STANDING_COUNT: break;
 	}
 	return "?";
@@ -166,13 +167,13 @@ static uint64_t *find_starts(const struct qb_inspect *in)
 	return raw;
 }
 
-static enum qb_standing standing_of(struct qb_inspect *in, uint64_t word)
+static enum qb_standing standing_of(struct qb_inspect *in, uint64_t word, uint32_t effect_class)
 {
 	uint32_t state = qb_word_state(word);
 	struct qb_inspect_owner *owner;
 
 	if (state == QB_JOB_AMBIGUOUS)
-		return QB_STANDING_PARKED;
+		return effect_class == QB_EFFECT_TRANSACTIONAL ? QB_STANDING_IN_DOUBT : QB_STANDING_PARKED;
 	if (state != QB_JOB_CLAIMED && state != QB_JOB_STARTED)
 		return QB_STANDING_OTHER;
 	owner = owner_of(in, qb_word_seat(word));
@@ -231,7 +232,7 @@ static void gather_jobs(struct qb_inspect *in, int all_jobs)
 		if (qb_word_state(word) == QB_JOB_FREE ||
 		    qb_word_state(word) >= QB_JOB_STATE_COUNT)
 			continue;
-		standing = standing_of(in, word);
+		standing = standing_of(in, word, seg->jobs[i].effect_class);
 		in->standing[standing]++;
 		if (standing == QB_STANDING_UNDECIDED || standing == QB_STANDING_PARKED)
 			in->effects_seen += qb_effect_count(seg, seg->jobs[i].job_id) > 0;

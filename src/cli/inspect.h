@@ -26,6 +26,7 @@ enum qb_standing {
 	QB_STANDING_NOT_STARTED,        /* claimed by one that is dead: no user code ran */
 	QB_STANDING_UNDECIDED,          /* started by one that is dead, no outcome, not recovered */
 	QB_STANDING_PARKED,             /* the same, after recovery: for a person to decide */
+	QB_STANDING_IN_DOUBT,           /* the same, for Postgres to say: transactional */
 	QB_STANDING_COUNT,
 };
 

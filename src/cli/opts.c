@@ -78,6 +78,7 @@ static const struct qb_opt_choice ack_modes[] = {
 static const struct qb_opt_choice ambiguous_jobs[] = {
 	{ "retry", QB_EFFECT_IDEMPOTENT },
 	{ "park", QB_EFFECT_OPAQUE },
+	{ "resolve", QB_EFFECT_TRANSACTIONAL },
 	{ NULL, 0 },
 };
 

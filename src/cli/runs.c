@@ -62,6 +62,18 @@ static int split_libs(struct runs *r, struct qb_err *err)
 	return 0;
 }
 
+/* A job can be asked about in Postgres only if its effect is there. */
+static int place_effects(struct runs *r, struct qb_err *err)
+{
+	if (r->cfg->ambiguous != QB_EFFECT_TRANSACTIONAL)
+		return 0;
+	if (qb_opts_given(&r->ctx->opts, "effects") && r->cfg->effects != QB_EFFECTS_IN_POSTGRES)
+		return qb_err_set(err, QB_EUSAGE, "--ambiguous=resolve needs --effects=postgres: Postgres can say what "
+				  "became of a job only if its effect is there");
+	r->cfg->effects = QB_EFFECTS_IN_POSTGRES;
+	return 0;
+}
+
 /* What decides a result goes into its record; where it is shown does not. */
 static void add_setting(void *opaque, const char *name, const char *value, enum qb_origin origin)
 {
@@ -200,7 +212,8 @@ int qb_cli_runs(struct qb_ctx *ctx)
 	struct qb_err err = { 0 };
 
 	if (qb_scenario_load(r.cfg->scenario, &r.sc, &err) < 0 ||
-	    qb_scenario_override(&r.sc, &r.cfg->change, &err) < 0 || split_libs(&r, &err) < 0) {
+	    qb_scenario_override(&r.sc, &r.cfg->change, &err) < 0 || split_libs(&r, &err) < 0 ||
+	    place_effects(&r, &err) < 0) {
 		free(r.libs_text);
 		return qb_cli_usage(ctx->cmd, &err);
 	}

@@ -9,6 +9,7 @@
 #include "base/rng.h"
 #include "pg/conn.h"
 #include "shm/fault.h"
+#include "shm/seat.h"
 #include "sync/effect.h"
 #include "sync/schema.h"
 
@@ -16,8 +17,16 @@
 #define BACKOFF_MIN_NS (10 * QB_NS_PER_MS)
 #define BACKOFF_MAX_NS QB_NS_PER_S
 
+/* The result that an earlier attempt was marked with. */
+struct earlier {
+	uint64_t job_id;
+	void *result;
+	uint32_t bytes;
+};
+
 struct qb_shm_effects {
 	struct qb_queue_env env;
+	struct earlier *earlier;        /* by lane; job_id 0: none */
 	PGconn *conn;
 	int64_t run_no;
 	struct qb_rng rng;
@@ -60,9 +69,10 @@ int qb_shm_effects_open(const struct qb_queue_env *env, struct qb_shm_effects **
 	if (!e)
 		return qb_err_set(err, -ENOMEM, "out of memory");
 	e->env = *env;
+	e->earlier = calloc(env->seg->cfg.slots_per_worker, sizeof(*e->earlier));
 	e->backoff_ns = BACKOFF_MIN_NS;
 	qb_rng_init(&e->rng, env->seg->cfg.seed * 4096 + env->seat, "effect backoff");
-	int rc = connect_once(e, err);
+	int rc = e->earlier ? connect_once(e, err) : qb_err_set(err, -ENOMEM, "out of memory");
 
 	if (rc < 0) {
 		qb_shm_effects_close(e);
@@ -77,6 +87,9 @@ void qb_shm_effects_close(struct qb_shm_effects *e)
 	if (!e)
 		return;
 	disconnect(e);
+	for (uint32_t i = 0; e->earlier && i < e->env.seg->cfg.slots_per_worker; i++)
+		free(e->earlier[i].result);
+	free(e->earlier);
 	free(e);
 }
 
@@ -142,14 +155,70 @@ static int make_plain(struct qb_shm_effects *e, const struct qb_queue_job *job, 
 	}
 }
 
-int qb_shm_effects_make(struct qb_shm_effects *e, const struct qb_queue_job *job, const void *result, uint32_t bytes,
+/* Effect and done-mark in one transaction: with the answer lost the same attempt asks again, and finds its mark. */
+static int make_transactional(struct qb_shm_effects *e, const struct qb_queue_job *job, const void *result,
+			      uint32_t bytes, struct qb_err *err)
+{
+	struct earlier *earlier = &e->earlier[job->lane];
+
+	free(earlier->result);
+	*earlier = (struct earlier){ 0 };
+	/* A mark with a result that complete() will refuse could never be resolved. */
+	if (bytes > QB_RESULT_BYTES_MAX)
+		return qb_err_set(err, QB_ETOOBIG, "job %llu: its result of %u bytes is too long",
+				  (unsigned long long)job->job_id, bytes);
+	for (;;) {
+		int rc = be_connected(e, job, err);
+
+		if (rc < 0)
+			return rc;
+		struct qb_attempt a = attempt_of(e, job);
+
+		rc = qb_effect_make(e->conn, &a, result, bytes, &earlier->result, &earlier->bytes, err);
+		if (rc == 0)
+			earlier->job_id = earlier->result ? job->job_id : 0;
+		if (rc == 0 || rc == QB_EFENCED)
+			return rc;
+		if (PQstatus(e->conn) != CONNECTION_OK)
+			disconnect(e);
+		rc = back_off(e, job, err);
+		if (rc < 0)
+			return rc;
+	}
+}
+
+/* Refused in Postgres: then the word must say so as well. */
+static int refused(struct qb_shm_effects *e, struct qb_queue_job *job, struct qb_err *err)
+{
+	uint64_t word = qb_load_acquire64(&e->env.seg->jobs[job->slot_idx].word);
+
+	/* Its attempts were counted from a copy that was older than the fence: recovery and the next attempt repair it. */
+	if (word == job->token)
+		return qb_err_set(err, QB_ECORRUPT, "attempt %u of job %llu is over in Postgres and not in the segment",
+				  job->attempt, (unsigned long long)job->job_id);
+	job->token = word;
+	qb_count(e->env.seg, e->env.seat, QB_COUNT_FENCED, 1);
+	return QB_EFENCED;
+}
+
+int qb_shm_effects_make(struct qb_shm_effects *e, struct qb_queue_job *job, const void *result, uint32_t bytes,
 			struct qb_err *err)
 {
-	(void)result;
-	(void)bytes;
-	int rc = make_plain(e, job, err);
+	int rc = e->env.seg->jobs[job->slot_idx].effect_class == QB_EFFECT_TRANSACTIONAL ?
+		make_transactional(e, job, result, bytes, err) : make_plain(e, job, err);
 
 	if (rc == 0)
 		e->backoff_ns = BACKOFF_MIN_NS;
-	return rc;
+	return rc == QB_EFENCED ? refused(e, job, err) : rc;
+}
+
+const void *qb_shm_effects_result(const struct qb_shm_effects *e, const struct qb_queue_job *job, const void *result,
+				  uint32_t *bytes)
+{
+	const struct earlier *earlier = &e->earlier[job->lane];
+
+	if (earlier->job_id != job->job_id)
+		return result;
+	*bytes = earlier->bytes;
+	return earlier->result;
 }

@@ -17,7 +17,14 @@ int qb_shm_effects_open(const struct qb_queue_env *env, struct qb_shm_effects **
 void qb_shm_effects_close(struct qb_shm_effects *e);
 
 /* As qb_queue_ops.effect. */
-int qb_shm_effects_make(struct qb_shm_effects *e, const struct qb_queue_job *job, const void *result, uint32_t bytes,
+int qb_shm_effects_make(struct qb_shm_effects *e, struct qb_queue_job *job, const void *result, uint32_t bytes,
 			struct qb_err *err);
+
+/*
+ * What to complete the job with: the given result, unless its effect had happened before, in an attempt whose
+ * outcome got lost; then the one that was marked with it, valid until the lane's next effect.
+ */
+const void *qb_shm_effects_result(const struct qb_shm_effects *e, const struct qb_queue_job *job, const void *result,
+				  uint32_t *bytes);
 
 #endif

@@ -158,6 +158,9 @@ static int shm_complete(struct qb_queue *q, struct qb_queue_job *job, const void
 			struct qb_err *err)
 {
 	struct qb_held held = held_of(job);
+
+	if (q->effects)
+		result = qb_shm_effects_result(q->effects, job, result, &bytes);
 	int rc = qb_job_complete(q->env.seg, q->env.seat, &held, result, bytes);
 
 	/* Earlier results wait for the syncer: back-pressure. */
@@ -255,7 +258,10 @@ static enum qb_outcome outcome_of_state(uint32_t state)
 	}
 }
 
-/* A finished job counts as held until its outcome is durable: the run is not over before that. */
+/*
+ * A finished job counts as held until its outcome is durable, one in doubt until somebody has asked: the run is not
+ * over before that.
+ */
 static int shm_census(struct qb_queue *q, struct qb_queue_census *out, struct qb_err *err)
 {
 	const struct qb_seg *seg = q->env.seg;
@@ -266,7 +272,8 @@ static int shm_census(struct qb_queue *q, struct qb_queue_census *out, struct qb
 	for (uint32_t i = 0; i < end && i < seg->cfg.job_count; i++) {
 		enum qb_outcome o = outcome_of_state(qb_word_state(qb_load_acquire64(&seg->jobs[i].word)));
 
-		if (o == QB_OUTCOME_COMPLETED || o == QB_OUTCOME_DISCARDED)
+		if (o == QB_OUTCOME_COMPLETED || o == QB_OUTCOME_DISCARDED ||
+		    (o == QB_OUTCOME_AMBIGUOUS && seg->jobs[i].effect_class == QB_EFFECT_TRANSACTIONAL))
 			o = QB_OUTCOME_HELD;
 		out->by_outcome[o]++;
 	}

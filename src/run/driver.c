@@ -63,7 +63,7 @@ static int make_config(struct qb_driver *d, struct qb_config_shm *c, struct qb_e
 	c->backoff = (uint32_t)cfg->backoff;
 	c->jitter_permille = (uint32_t)cfg->jitter_permille;
 	c->poll_ns = cfg->poll_ns;
-	c->ledger = cfg->effects == QB_EFFECTS_IN_POSTGRES;
+	c->ledger = cfg->effects == QB_EFFECTS_IN_POSTGRES || cfg->ambiguous == QB_EFFECT_TRANSACTIONAL;
 	c->seed = d->sc->seed;
 	/* Spinning pays only with a core for everybody who might. */
 	c->spin_ns = workers + 3 <= qb_proc_cores() ? 5000 : 0;
@@ -147,7 +147,9 @@ static void describe(struct qb_driver *d)
 	m->workers = sc->workers ? sc->workers : QB_SCENARIO_WORKERS_DEFAULT;
 	m->slots = (uint32_t)d->cfg->slots;
 	strcpy(m->ack, d->ops->flags & QB_QUEUE_IN_SEGMENT && d->cfg->ack == QB_ACK_SHM ? "shm" : "durable");
-	strcpy(m->ambiguous, d->ops->flags & QB_QUEUE_IN_SEGMENT && d->cfg->ambiguous == QB_EFFECT_OPAQUE ? "park" : "retry");
+	strcpy(m->ambiguous, !(d->ops->flags & QB_QUEUE_IN_SEGMENT) ? "retry" :
+	       d->cfg->ambiguous == QB_EFFECT_OPAQUE ? "park" :
+	       d->cfg->ambiguous == QB_EFFECT_TRANSACTIONAL ? "resolve" : "retry");
 	strcpy(m->backoff, d->cfg->backoff == QB_BACKOFF_POW4 ? "pow4" : "immediate");
 	snprintf(m->qbench_version, sizeof(m->qbench_version), "%s", PACKAGE_VERSION);
 	snprintf(m->server_version, sizeof(m->server_version), "%s", qb_server_version(d->server));

@@ -149,6 +149,7 @@ int qb_verify(struct qb_driver *d, struct qb_err *err)
 		.watch_end_ns = d->drained_ns ? d->drained_ns : qb_now_ns(),
 		.reports_ambiguity = (d->ops->flags & QB_QUEUE_IN_SEGMENT) != 0,
 		.parks = (d->ops->flags & QB_QUEUE_IN_SEGMENT) && d->cfg->ambiguous == QB_EFFECT_OPAQUE,
+		.resolves = (d->ops->flags & QB_QUEUE_IN_SEGMENT) && d->cfg->ambiguous == QB_EFFECT_TRANSACTIONAL,
 		.wal_bytes = d->result->wal_bytes,
 		.commits = d->result->commits,
 		.jobs = c.jobs,
@@ -179,6 +180,7 @@ int qb_verify(struct qb_driver *d, struct qb_err *err)
 		.watch_end_ns = ends.watch_end_ns,
 		.reports_ambiguity = (int)ends.reports_ambiguity,
 		.parks = (int)ends.parks,
+		.resolves = (int)ends.resolves,
 	};
 
 	rc = qb_summarize(&in, &d->result->summary, err);

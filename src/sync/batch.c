@@ -169,6 +169,8 @@ static uint32_t add_job(struct qb_batch *b, uint32_t slot_idx, uint64_t wall_les
 
 	if (!qb_job_is_dirty(job, word) || qb_word_state(word) == QB_JOB_SYNCED)
 		return 0;
+	if (b->resolve && qb_resolve_takes(b->resolve, slot_idx, word))
+		return 0;
 	switch (qb_word_state(word)) {
 	case QB_JOB_DONE:
 	case QB_JOB_FAILED:

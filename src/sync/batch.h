@@ -14,6 +14,7 @@
 #include "pg/array.h"
 #include "shm/event.h"
 #include "shm/segment.h"
+#include "sync/resolve.h"
 
 #define QB_BATCH_JOBS_MAX 1000
 #define QB_BATCH_EVENTS_MAX 2000
@@ -37,6 +38,7 @@ struct qb_batch_job {
 
 struct qb_batch {
 	const struct qb_seg *seg;
+	struct qb_resolve *resolve;     /* who takes the jobs in doubt; NULL: they are stored as ambiguous */
 	struct qb_event_source *source;         /* by seat */
 	uint32_t *taken;                        /* events of each seat in this batch */
 	struct qb_batch_job jobs[QB_BATCH_JOBS_MAX];

@@ -17,6 +17,7 @@
 #include "shm/seat.h"
 #include "shm/wait.h"
 #include "sync/batch.h"
+#include "sync/resolve.h"
 #include "sync/schema.h"
 
 #define CONNECT_NS (5 * QB_NS_PER_S)
@@ -33,6 +34,7 @@ struct qb_syncer {
 	PGconn *conn;
 	int64_t run_no, epoch, batch_no;
 	struct qb_batch batch;
+	struct qb_resolve resolve;
 	struct qb_event_writer *log;
 	struct qb_rng rng;
 	uint64_t last_commit_ns;
@@ -88,10 +90,11 @@ int qb_syncer_open(const struct qb_seg *seg, uint32_t seat, const char *conninfo
 	s->seat = seat;
 	s->conninfo = conninfo;
 	s->backoff_ns = BACKOFF_MIN_NS;
-	if (qb_batch_open(&s->batch, seg, seat) < 0) {
-		free(s);
+	if (qb_batch_open(&s->batch, seg, seat) < 0 || qb_resolve_open(&s->resolve, seg, seat, log) < 0) {
+		qb_syncer_close(s);
 		return -ENOMEM;
 	}
+	s->batch.resolve = &s->resolve;
 	s->log = log;
 	qb_rng_init(&s->rng, seg->cfg.seed + seat, "syncer backoff");
 	*out = s;
@@ -111,6 +114,7 @@ void qb_syncer_close(struct qb_syncer *s)
 		return;
 	disconnect(s);
 	qb_batch_close(&s->batch);
+	qb_resolve_close(&s->resolve);
 	free(s);
 }
 
@@ -152,6 +156,8 @@ int qb_syncer_connect(struct qb_syncer *s, struct qb_err *err)
 		rc = qb_pg_prepare(s->conn, "batch", batch_sql, 3, oids, err);
 	if (rc == 0)
 		rc = qb_pg_prepare(s->conn, "batch_again", batch_again_sql, 3, oids, err);
+	if (rc == 0)
+		rc = qb_resolve_prepare(s->conn, err);
 	if (rc < 0) {
 		disconnect(s);
 		return qb_err_context(err, "syncer");
@@ -220,18 +226,23 @@ static int send_batch(struct qb_syncer *s, struct qb_err *err)
 int qb_syncer_step(struct qb_syncer *s, int all, struct qb_err *err)
 {
 	struct qb_header_shm *h = s->seg->hdr;
+	/* First those in doubt that an earlier gathering met: what becomes of them goes into this batch. */
+	int rc = qb_resolve_step(&s->resolve, s->conn, s->run_no, s->epoch, err);
 	uint64_t now = qb_now_ns();
 	uint32_t finished;
 
+	if (rc < 0) {
+		disconnect(s);
+		return rc;
+	}
 	if (!qb_batch_wanted(&s->batch, all || now - s->last_commit_ns >= EVENTS_DELAY_NS ? 1 : EVENTS_MIN))
-		return 0;
+		return rc;
 	uint32_t rows = qb_batch_gather(&s->batch);
 
 	if (rows == 0)
-		return 0;
+		return rc > 0 || qb_resolve_is_due(&s->resolve);
 	QB_FAULT("syncer.step.before-commit");
-	int rc = send_batch(s, err);
-
+	rc = send_batch(s, err);
 	if (rc < 0) {
 		qb_batch_undo(&s->batch);
 		disconnect(s);
@@ -259,7 +270,7 @@ int qb_syncer_step(struct qb_syncer *s, int all, struct qb_err *err)
 
 int qb_syncer_is_clean(struct qb_syncer *s)
 {
-	return !qb_batch_wanted(&s->batch, 1);
+	return !qb_batch_wanted(&s->batch, 1) && s->resolve.pending_count == 0;
 }
 
 /* Sleeps until somebody says that there is news. */
@@ -344,7 +355,9 @@ int qb_syncer_main(struct qb_syncer *s)
 			s->refused = 0;
 			continue;
 		}
-		if (stop >= QB_STOP_FINISH)
+		if (stop >= QB_STOP_NOW && s->resolve.pending_count)
+			return QB_EPG;
+		if (stop >= QB_STOP_FINISH && s->resolve.pending_count == 0)
 			return 0;       /* what came before the stop is durable: the step found nothing more */
 		nap(s, EVENTS_DELAY_NS);
 	}
