@@ -66,6 +66,9 @@ static const struct qb_opt_choice victims[] = {
 	{ "pool", QB_VICTIM_POOL },
 	{ "parent", QB_VICTIM_PARENT },
 	{ "syncer", QB_VICTIM_SYNCER },
+	{ "stop", QB_VICTIM_STOP },
+	{ "postgres", QB_VICTIM_POSTGRES },
+	{ "any", QB_VICTIM_ANY },
 	{ NULL, 0 },
 };
 
@@ -133,7 +136,8 @@ const struct qb_opt qb_opt_table[] = {
 	  .change = QB_GIVEN_KILLS, .help = "SIGKILLs, at seeded instants" },
 	{ .name = "victim", .type = QB_OPT_CHOICE, .group = QB_GROUP_CRASH, .cmds = PLANS,
 	  .value = "ROLE", SETS(run.change.victim), .choices = victims,
-	  .change = QB_GIVEN_VICTIM, .help = "who is killed; pool is all workers at once" },
+	  .change = QB_GIVEN_VICTIM, .help = "who is killed; pool is all workers at once, stop stops a worker for a while, any is "
+		  "drawn for each kill" },
 
 	{ .name = "ack", .type = QB_OPT_CHOICE, .group = QB_GROUP_DURABILITY, .cmds = RUNS,
 	  .value = "MODE", SETS(run.ack), .choices = ack_modes, .preset = "durable",

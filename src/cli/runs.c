@@ -57,6 +57,9 @@ static int split_libs(struct runs *r, struct qb_err *err)
 		if (r->sc.faults.kills && r->sc.faults.victim == QB_VICTIM_SYNCER &&
 		    !(ops->flags & QB_QUEUE_NEEDS_SYNCER))
 			return qb_err_set(err, QB_EUSAGE, "--victim=syncer: %s has no syncer; choose --lib=shm", name);
+		if (r->sc.faults.kills && r->sc.faults.victim == QB_VICTIM_POSTGRES && r->cfg->postgres_url)
+			return qb_err_set(err, QB_EUSAGE, "--victim=postgres: only a private server is killed; leave "
+					  "--postgres-url away");
 		r->libs[r->libs_count++] = name;
 	}
 	return 0;

@@ -270,6 +270,8 @@ int qb_cluster_restart(struct qb_cluster *c, struct qb_err *err)
 				  (int)c->server.pid);
 	if (c->server.pid)
 		qb_pg_reap(&c->server);
+	/* Whoever was interrupted still needs its server, to say how far it came. */
+	c->interrupted = NULL;
 	return start_server(c, true, err);
 }
 

@@ -76,7 +76,7 @@ int qb_cluster_stop(struct qb_cluster *c, enum qb_cluster_stop mode, struct qb_e
 
 /*
  * Start again on the same data, after a stop or any other death.  Postgres refuses while backends
- * of the dead postmaster live; the start is then repeated, up to a minute in all.
+ * of the dead postmaster live; the start is then repeated, up to a minute in all.  Not interruptible.
  * 0, QB_EBUSY when it still runs, or as qb_cluster_start (the data stays).
  */
 int qb_cluster_restart(struct qb_cluster *c, struct qb_err *err);

@@ -42,4 +42,12 @@ static inline void qb_record_store32(uint8_t *p, uint32_t v)
 	p[3] = (uint8_t)(v >> 24);
 }
 
+/* arg0 of a VERDICT event: what the plan did that is no kill of a process of ours. job_id is its number. */
+enum qb_fault_act {
+	QB_FAULT_STOPPED = 1,           /* slot_idx = seat, arg1 = pid */
+	QB_FAULT_WENT_ON = 2,           /* the same */
+	QB_FAULT_SERVER_KILLED = 3,     /* arg1 = pid of the postmaster */
+	QB_FAULT_SERVER_BACK = 4,       /* arg1 = ns from the kill until it served again */
+};
+
 #endif

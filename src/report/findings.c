@@ -25,7 +25,7 @@ static struct total total_of(const struct qb_group *g)
 		const struct qb_summary *s = g->runs[i]->summary;
 
 		t.acknowledged += s->acknowledged;
-		t.kills += s->kills;
+		t.kills += s->kills + s->server_kills;
 		t.deaths += s->deaths_unplanned;
 		t.lost += s->lost;
 		t.duplicates += s->duplicates;

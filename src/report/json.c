@@ -167,6 +167,8 @@ static void add_faults(json_t *o, const struct qb_summary *s)
 		add(by, roles[i].key, count(s->kills_by_role[roles[i].role]));
 	add(o, "kills", count(s->kills));
 	add(o, "kills_by_role", by);
+	add(o, "stops", count(s->stops));
+	add(o, "server_kills", count(s->server_kills));
 	add(o, "deaths_unplanned", count(s->deaths_unplanned));
 	add(o, "takeovers", count(s->takeovers));
 }
@@ -181,6 +183,8 @@ static void add_times(json_t *o, const struct qb_summary *s)
 	add(o, "commits_resume_ms", resume_ms(&s->sync_resume));
 	add(o, "spawn_ms", percentiles_ms(&s->spawn));
 	add(o, "verdict_ms", percentiles_ms(&s->verdict));
+	add(o, "death_to_verdict_ms", percentiles_ms(&s->death_verdict));
+	add(o, "parent_death_to_pickup_ms", percentiles_ms(&s->death_pickup));
 	add(o, "pickup_ms", percentiles_ms(&s->pickup));
 	add(o, "pickup_from_submit_ms", percentiles_ms(&s->pickup_submit));
 	add(o, "enqueue_call_ms", percentiles_ms(&s->enqueue_call));

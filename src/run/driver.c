@@ -245,6 +245,8 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 	if (d->sc->faults.kills > 0 && d->sc->faults.victim == QB_VICTIM_SYNCER &&
 	    !(d->ops->flags & QB_QUEUE_NEEDS_SYNCER))
 		return qb_err_set(err, QB_EUSAGE, "--victim=syncer: %s has no syncer", d->ops->name);
+	if (d->sc->faults.kills > 0 && d->sc->faults.victim == QB_VICTIM_POSTGRES && !qb_server_is_private(d->server))
+		return qb_err_set(err, QB_EUSAGE, "--victim=postgres: only a private server is killed");
 	d->result->meta.started_wall_ns = qb_wall_ns();
 	rc = make_dirs(d, err);
 	if (rc < 0)
@@ -269,7 +271,10 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 	rc = qb_feeder_open(&d->feeder, err);
 	if (rc < 0)
 		return rc;
-	d->faults = (struct qb_faults){ .seg = &d->seg, .log = &d->log };
+	d->faults = (struct qb_faults){
+		.seg = &d->seg, .log = &d->log, .server = d->server,
+		.has_syncer = (d->ops->flags & QB_QUEUE_NEEDS_SYNCER) != 0,
+	};
 	qb_faults_plan(&d->faults, d->sc);
 	rc = qb_tend_start(d, err);
 	return rc < 0 ? rc : qb_tend_wait_ready(d, err);
@@ -326,8 +331,10 @@ static int duties(struct qb_driver *d, const char *phase, struct qb_err *err)
 
 	qb_feeder_poll(&d->feeder);
 	qb_faults_poll(&d->faults, now - d->start_ns);
-	int rc = qb_tend_poll(d, err);
+	int rc = qb_server_failed(d->server, err);
 
+	if (rc == 0)
+		rc = qb_tend_poll(d, err);
 	if (rc == 0)
 		rc = qb_recorder_poll(&d->recorder, err);
 	if (rc < 0)
@@ -347,6 +354,9 @@ static void nap(struct qb_driver *d)
 		until = next;
 	if (kill != UINT64_MAX && d->start_ns + kill > now && d->start_ns + kill < until)
 		until = d->start_ns + kill;
+	/* A kill that is overdue waits for its victim. */
+	if (kill != UINT64_MAX && d->start_ns + kill <= now && now + QB_NS_PER_MS / 2 < until)
+		until = now + QB_NS_PER_MS / 2;
 	if (next <= now)
 		until = now + QB_NS_PER_MS / 4;
 	qb_park_prepare(&d->seg, d->seat, 0);
@@ -432,6 +442,20 @@ static void wait_start(struct qb_driver *d)
 	qb_sleep_until_ns(d->start_ns);
 }
 
+/* What ends the run asks the server; a kill of the plan may have left it on its way. */
+static int await_server(struct qb_driver *d, struct qb_err *err)
+{
+	int rc = 0;
+
+	while (rc == 0 && qb_server_is_away(d->server)) {
+		rc = qb_tend_poll(d, err);
+		if (rc == 0)
+			rc = qb_recorder_poll(&d->recorder, err);
+		qb_sleep_ns(TICK_NS);
+	}
+	return rc == 0 ? qb_server_failed(d->server, err) : rc;
+}
+
 static int run_phases(struct qb_driver *d, struct qb_err *err)
 {
 	uint64_t wal0 = 0, commits0 = 0, wal1 = 0, commits1 = 0;
@@ -449,9 +473,17 @@ static int run_phases(struct qb_driver *d, struct qb_err *err)
 		qb_progress_clear(&d->progress);
 		qb_log(QB_LOG_INFO, "interrupted: letting running jobs end, then writing what there is");
 	}
+	struct qb_err later = { 0 };
+	int back = await_server(d, &later);
+
+	if (back < 0 && rc == 0) {
+		*err = later;
+		rc = back;
+	}
 	if (have_load && qb_server_load(d->server, &wal1, &commits1) == 0) {
 		d->result->wal_bytes = wal1 - wal0;
-		d->result->commits = commits1 - commits0;
+		/* A server that crashed in between counts from nothing again. */
+		d->result->commits = commits1 >= commits0 && !d->faults.server_kills ? commits1 - commits0 : 0;
 	}
 	return rc;
 }

@@ -2,6 +2,8 @@
 /* The Postgres of a run: the user's, or a private one. */
 #include "run/run.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +24,18 @@ struct qb_server {
 	char version[64];
 	uint64_t cluster_id;
 	PGconn *conn;                   /* for the load figures; opened when first asked */
+
+	/*
+	 * Who kills it and starts it again, so that the driver goes on meanwhile. A thread that lives as long as
+	 * the server: the kernel tells a postmaster when the thread that started it ends.
+	 */
+	pthread_t keeper;
+	int has_keeper;
+	pthread_mutex_t lock;           /* for what follows */
+	pthread_cond_t changed;
+	int wanted, leaves;             /* a kill; the end */
+	int away;                       /* from the kill until it serves again */
+	struct qb_err failure;          /* why it did not come back; code 0: it did */
 };
 
 static int ask(struct qb_server *s, struct qb_err *err)
@@ -62,10 +76,122 @@ static int start_private(const struct qb_run_config *cfg, struct qb_server *s, u
 	return qb_cluster_start(&cc, &s->cluster, err);
 }
 
+/* ---- killed and started again ---- */
+
+static void kill_and_restart(struct qb_server *s, struct qb_err *err)
+{
+	int rc = qb_cluster_stop(s->cluster, QB_CLUSTER_KILL, err);
+
+	if (rc == 0)
+		rc = qb_cluster_restart(s->cluster, err);
+	if (rc < 0)
+		qb_err_context(err, "the private server was killed by the fault plan and did not come back");
+}
+
+static void *keeper_main(void *opaque)
+{
+	struct qb_server *s = opaque;
+
+	pthread_mutex_lock(&s->lock);
+	while (!s->leaves) {
+		struct qb_err err = { 0 };
+
+		if (!s->wanted) {
+			pthread_cond_wait(&s->changed, &s->lock);
+			continue;
+		}
+		s->wanted = 0;
+		pthread_mutex_unlock(&s->lock);
+		kill_and_restart(s, &err);
+		pthread_mutex_lock(&s->lock);
+		s->failure = err;
+		s->away = 0;
+		pthread_cond_broadcast(&s->changed);
+	}
+	pthread_mutex_unlock(&s->lock);
+	return NULL;
+}
+
+static int start_keeper(struct qb_server *s)
+{
+	sigset_t all, before;
+
+	/* A Ctrl-C is for the main thread. */
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	int rc = pthread_create(&s->keeper, NULL, keeper_main, s);
+
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	s->has_keeper = rc == 0;
+	return -rc;
+}
+
+int qb_server_kill(struct qb_server *s)
+{
+	int rc = 0;
+
+	if (!s->cluster)
+		return QB_EUSAGE;
+	if (!s->has_keeper && (rc = start_keeper(s)) < 0)
+		return rc;
+	pthread_mutex_lock(&s->lock);
+	if (s->away || s->failure.code)
+		rc = QB_EBUSY;
+	else
+		s->wanted = s->away = 1;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+int qb_server_is_away(struct qb_server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	int away = s->away;
+
+	pthread_mutex_unlock(&s->lock);
+	return away;
+}
+
+int qb_server_failed(struct qb_server *s, struct qb_err *err)
+{
+	pthread_mutex_lock(&s->lock);
+	int rc = s->away ? 0 : s->failure.code;
+
+	if (rc)
+		*err = s->failure;
+	pthread_mutex_unlock(&s->lock);
+	return rc;
+}
+
+static void end_keeper(struct qb_server *s)
+{
+	if (!s->has_keeper)
+		return;
+	pthread_mutex_lock(&s->lock);
+	s->leaves = 1;
+	pthread_cond_broadcast(&s->changed);
+	pthread_mutex_unlock(&s->lock);
+	pthread_join(s->keeper, NULL);
+}
+
+static void await_return(struct qb_server *s)
+{
+	pthread_mutex_lock(&s->lock);
+	while (s->away)
+		pthread_cond_wait(&s->changed, &s->lock);
+	pthread_mutex_unlock(&s->lock);
+}
+
+/* ---- as the command line sees it ---- */
+
 int qb_server_open(const struct qb_run_config *cfg, uint64_t connections, struct qb_server **out, struct qb_err *err)
 {
 	struct qb_server *s = qb_xcalloc(1, sizeof(*s));
 	int rc = 0;
+
+	pthread_mutex_init(&s->lock, NULL);
+	pthread_cond_init(&s->changed, NULL);
 
 	if (cfg->postgres_url)
 		s->url = qb_xstrdup(cfg->postgres_url);
@@ -140,7 +266,11 @@ void qb_server_close(struct qb_server *s, const char *log_copy)
 	if (!s)
 		return;
 	PQfinish(s->conn);
+	await_return(s);
 	qb_cluster_destroy(s->cluster, log_copy, &err);
+	end_keeper(s);
+	pthread_cond_destroy(&s->changed);
+	pthread_mutex_destroy(&s->lock);
 	free(s->url);
 	free(s);
 }

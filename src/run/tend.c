@@ -119,6 +119,9 @@ int qb_tend_wait_ready(struct qb_driver *d, struct qb_err *err)
 /* Orphans of a dead parent come to the driver; they are collected so that they do not stay as zombies. */
 static void collect_orphans(struct qb_driver *d)
 {
+	/* While it is killed and started again, nobody else knows which children are the server's. */
+	if (qb_server_is_away(d->server))
+		return;
 	for (int i = 0; i < 256; i++) {
 		siginfo_t si = { 0 };
 
@@ -152,7 +155,8 @@ int qb_tend_poll(struct qb_driver *d, struct qb_err *err)
 	if (d->parent_pid && qb_pidfd_wait(d->parent_fd, 0) == 1 &&
 	    waitpid(d->parent_pid, &status, 0) == d->parent_pid) {
 		pid_t dead = d->parent_pid;
-		int was_ready = parent_is_ready(d);
+		/* One that the plan killed while it took over would have become ready. */
+		int was_ready = parent_is_ready(d) || dead == d->faults.parent;
 
 		close(d->parent_fd);
 		d->parent_fd = -1;
@@ -205,6 +209,7 @@ int qb_tend_stop(struct qb_driver *d, struct qb_err *err)
 	int rc = 0, forced = 0;
 
 	d->stopping = 1;
+	qb_faults_go_on(&d->faults);
 	qb_raise_stop(&d->seg, QB_STOP_DRAIN);
 	while (d->parent_pid) {
 		/* The rings must not run full while the others write their last events. */

@@ -221,6 +221,8 @@ static void add_up_processes(const struct qb_tally *t, struct qb_summary *out, s
 	}
 	out->fenced = t->fenced;
 	out->takeovers = t->takeovers;
+	out->stops = t->stops;
+	out->server_kills = t->server_kills;
 	out->commits = t->commits;
 	out->commit_rows = t->commit_rows;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "shm/status.h"
+#include "stats/death.h"
 #include "stats/tally.h"
 
 /* By how much two stamps may contradict each other through their conversion alone. */
@@ -188,6 +189,19 @@ static int all_times(const struct qb_tally *t, struct qb_summary *out, struct qb
 	return rc;
 }
 
+static int death_times(const struct qb_trace *trace, struct qb_summary *out)
+{
+	struct qb_death_times d = { 0 };
+	int rc = qb_death_times_add(&d, trace);
+
+	if (rc == 0) {
+		qb_percentiles_of(d.verdict.ns, d.verdict.count, &out->death_verdict);
+		qb_percentiles_of(d.pickup.ns, d.pickup.count, &out->death_pickup);
+	}
+	qb_death_times_free(&d);
+	return rc;
+}
+
 int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, struct qb_err *err)
 {
 	const struct qb_meta *meta = &in->trace->meta;
@@ -206,7 +220,7 @@ int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, stru
 		qb_account(&t, out);
 		rc = all_times(&t, out, err);
 	}
-	if (rc == 0 && qb_resume_times(&t, out) < 0)
+	if (rc == 0 && (qb_resume_times(&t, out) < 0 || death_times(in->trace, out) < 0))
 		rc = qb_err_errno(err, ENOMEM, "could not add up the run");
 	qb_tally_free(&t);
 	return rc;

@@ -97,12 +97,15 @@ struct qb_summary {
 	uint64_t unknown_end;                   /* not finished, and nobody asked the queue */
 	uint64_t lost, stranded;
 	uint64_t kills, kills_by_role[8];       /* by the fault plan; enum qb_role */
+	uint64_t stops, server_kills;           /* by the fault plan, beside the kills */
 	uint64_t deaths_unplanned, takeovers;
 	uint64_t events, events_dropped;
 	struct qb_resume resume[QB_RESUME_CLASS_COUNT];
 	struct qb_resume sync_resume;           /* syncer killed -> first commit after */
 	struct qb_percentiles spawn;            /* kill -> successor ready to serve */
 	struct qb_percentiles verdict;          /* death noticed -> its jobs decided */
+	struct qb_percentiles death_verdict;    /* worker killed -> its jobs decided; see death.h */
+	struct qb_percentiles death_pickup;     /* parent killed -> first pick-up by a new worker */
 	struct qb_percentiles pickup;           /* intended enqueue -> first start: open loop */
 	struct qb_percentiles pickup_submit;    /* submit call -> first start */
 	struct qb_percentiles enqueue_call;     /* submit call -> acknowledged */

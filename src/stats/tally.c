@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "record/format.h"
 #include "shm/status.h"
 
 static uint32_t add_try(struct qb_tally *t, uint32_t job, uint16_t attempt, uint32_t proc)
@@ -199,6 +200,10 @@ static int on_event(struct qb_tally *t, const struct qb_trace_event *e, struct q
 	if ((type >= QB_EV_PROCESS_SPAWNED && type <= QB_EV_PROCESS_DIED) ||
 	    type == QB_EV_PROCESS_STOPPED || type == QB_EV_TAKEN_OVER)
 		return qb_tally_process(t, e, err);
+	if (type == QB_EV_VERDICT) {
+		t->stops += e->ev.arg0 == QB_FAULT_STOPPED;
+		t->server_kills += e->ev.arg0 == QB_FAULT_SERVER_KILLED;
+	}
 	if (type == QB_EV_SYNC_COMMITTED) {
 		t->commits++;
 		t->commit_rows += e->ev.arg0;

@@ -97,6 +97,7 @@ struct qb_tally {
 	uint32_t current[QB_SEAT_MAX + 1];      /* incarnation that sits there, or QB_NO_IDX */
 	uint32_t parent;                /* the newest parent process */
 	uint64_t fenced, takeovers, commits, commit_rows;
+	uint64_t stops, server_kills;
 };
 
 /* tally.c: 0, -ENOMEM, QB_ETOOBIG or QB_ECORRUPT. Free it in any case. */

@@ -13,6 +13,7 @@ nodist_%C%_libqb_workload_a_SOURCES = %D%/builtin.c
 scenariodir = $(pkgdatadir)/scenarios
 dist_scenario_DATA = \
 	%D%/scenarios/crash_recovery.ini \
+	%D%/scenarios/storm.ini \
 	%D%/scenarios/steady_under.ini \
 	%D%/scenarios/steady_balanced.ini \
 	%D%/scenarios/steady_over.ini \

@@ -29,7 +29,7 @@ static const char *const error_class_names[QB_ERROR_CLASS_COUNT] = {
 };
 
 static const char *const victim_names[QB_VICTIM_COUNT + 1] = {
-	"none", "worker", "pool", "parent", "syncer", NULL,
+	"none", "worker", "pool", "parent", "syncer", "stop", "postgres", "any", NULL,
 };
 
 const char *qb_error_class_name(unsigned error_class)
@@ -55,7 +55,7 @@ int qb_victim_parse(const char *text, uint32_t *victim, struct qb_err *err)
 	}
 	near = qb_nearest(text, victim_names + 1);
 	return qb_err_set(err, QB_EUSAGE,
-			  "\"%s\" is not a victim (worker, pool, parent or syncer)%s%s%s", text,
+			  "\"%s\" is not a victim (worker, pool, parent, syncer, stop, postgres or any)%s%s%s", text,
 			  near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 

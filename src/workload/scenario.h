@@ -32,6 +32,9 @@ enum qb_victim {
 	QB_VICTIM_POOL,                 /* all workers at once */
 	QB_VICTIM_PARENT,
 	QB_VICTIM_SYNCER,
+	QB_VICTIM_STOP,                 /* one worker: SIGSTOP, and SIGCONT later */
+	QB_VICTIM_POSTGRES,             /* the postmaster of the private server */
+	QB_VICTIM_ANY,                  /* drawn for each kill from all of them */
 	QB_VICTIM_COUNT,
 };
 
@@ -73,7 +76,7 @@ struct qb_scenario {
 
 /* "" for none, "rate_limit", "transient", "permanent". */
 const char *qb_error_class_name(unsigned error_class);
-/* "none", "worker", "pool", "parent", "syncer". */
+/* "none", "worker", "pool", "parent", "syncer", "stop", "postgres", "any". */
 const char *qb_victim_name(unsigned victim);
 /* 0, or QB_EUSAGE and err with the list and the nearest match. "none" is not accepted. */
 int qb_victim_parse(const char *text, uint32_t *victim, struct qb_err *err);

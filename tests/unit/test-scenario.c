@@ -160,7 +160,7 @@ static const struct bad {
 	{ FAULTS("kills = 0\n"), ":6: kills: 0 is out of range (1 to 10000)" },
 	{ FAULTS("kills = 1\nvictim = wroker\n"),
 	  ":7: victim: \"wroker\" is not a victim (worker, pool, "
-	  "parent or syncer); did you mean \"worker\"?" },
+	  "parent, syncer, stop, postgres or any); did you mean \"worker\"?" },
 	{ FAULTS("kills = 1\nvictim = none\n"), ":7: victim: \"none\" is not a victim" },
 	{ FAULTS("kills = 1\nvictim = pool\nstart = 1s\nend = 5s\n"),
 	  ":9: the fault window ends at 5s, behind the duration of 4s" },
