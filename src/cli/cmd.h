@@ -30,8 +30,9 @@ enum qb_cmd_bit {
 	QB_CMD_PLAN = 1 << 4,
 	QB_CMD_INSPECT = 1 << 5,
 	QB_CMD_RECOVER = 1 << 6,
+	QB_CMD_SELFTEST = 1 << 7,
 };
-#define QB_CMD_ALL ((1 << 7) - 1)
+#define QB_CMD_ALL ((1 << 8) - 1)
 
 struct qb_cmd;
 
@@ -51,7 +52,7 @@ struct qb_cmd {
 };
 
 extern const struct qb_cmd qb_cmd_demo, qb_cmd_run, qb_cmd_report, qb_cmd_list, qb_cmd_plan;
-extern const struct qb_cmd qb_cmd_inspect, qb_cmd_recover;
+extern const struct qb_cmd qb_cmd_inspect, qb_cmd_recover, qb_cmd_selftest;
 
 /* main.c: all of them in the order of the help, NULL at the end; and one by name, or NULL. */
 extern const struct qb_cmd *const qb_cmds[];

@@ -9,6 +9,7 @@ qbench_SOURCES = \
 	%D%/cmd-recover.c \
 	%D%/cmd-report.c \
 	%D%/cmd-run.c \
+	%D%/cmd-selftest.c \
 	%D%/help.c \
 	%D%/interrupt.c %D%/interrupt.h \
 	%D%/inspect-json.c \

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/num.h"
 #include "cli/cmd.h"
+#include "run/floor.h"
 #include "run/run.h"
 #include "shm/status.h"
 
@@ -15,7 +16,7 @@
 /* As the help shows them. */
 const struct qb_cmd *const qb_cmds[] = {
 	&qb_cmd_demo, &qb_cmd_run, &qb_cmd_report, &qb_cmd_list, &qb_cmd_plan, &qb_cmd_inspect,
-	&qb_cmd_recover, NULL,
+	&qb_cmd_recover, &qb_cmd_selftest, NULL,
 };
 
 const struct qb_cmd *qb_cmd_find(const char *name)
@@ -171,6 +172,8 @@ int main(int argc, char **argv)
 	/* How the driver starts the parent of the processes under test; not for people. */
 	if (argc == 3 && !strcmp(argv[1], "--mode=parent"))
 		return qb_parent_main(argv[2]);
+	if (argc == 2 && !strcmp(argv[1], QB_FLOOR_MODE))
+		return qb_floor_speak();
 	if (argc < 2 || argv[1][0] == '-')
 		return qb_cli_flush(run_command(cmd, 0, argc, argv));
 	if (!strcmp(argv[1], "help"))

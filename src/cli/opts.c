@@ -24,6 +24,7 @@
 #define RUNS QB_CMD_RUN
 #define PLANS (QB_CMD_RUN | QB_CMD_PLAN)
 #define STARTS (QB_CMD_RUN | QB_CMD_DEMO)
+#define TESTS QB_CMD_SELFTEST
 #define ENDS (STARTS | QB_CMD_RECOVER)
 #define SERVER_VARIABLES { "QBENCH_POSTGRES_URL", "QB_POSTGRES_URL" }
 
@@ -127,6 +128,15 @@ const struct qb_opt qb_opt_table[] = {
 	{ .name = "seed", .type = QB_OPT_COUNT, .group = QB_GROUP_WHAT, .cmds = PLANS,
 	  .value = "N", SETS(run.change.seed), .min = 0, .max = UINT64_MAX,
 	  .change = QB_GIVEN_SEED, .help = "decides the jobs, the kills and the jitter" },
+	{ .name = "seed", .type = QB_OPT_COUNT, .group = QB_GROUP_WHAT, .cmds = TESTS,
+	  .value = "N", SETS(run.change.seed), .min = 0, .max = UINT64_MAX, .preset = "1",
+	  .help = "of the first round; the others count on from it" },
+	{ .name = "minutes", .type = QB_OPT_COUNT, .group = QB_GROUP_WHAT, .cmds = TESTS,
+	  .value = "N", SETS(minutes), .min = 1, .max = 1440, .preset = "1",
+	  .help = "how long to go on with new rounds" },
+	{ .name = "rounds", .type = QB_OPT_COUNT, .group = QB_GROUP_WHAT, .cmds = TESTS,
+	  .value = "N", SETS(rounds), .min = 1, .max = 1000000, .otherwise = "as many as fit",
+	  .help = "so many rounds, however long they take" },
 	{ .name = "runs", .letter = 'n', .type = QB_OPT_COUNT, .group = QB_GROUP_WHAT,
 	  .cmds = RUNS, .value = "N", SETS(run.runs), .min = 1, .max = 100, .preset = "1",
 	  .help = "repetitions with each library" },
@@ -161,7 +171,7 @@ const struct qb_opt qb_opt_table[] = {
 	  .help = "longest wait for the queue to empty after the last enqueue" },
 
 	{ .name = "postgres-url", .type = QB_OPT_CONNINFO, .group = QB_GROUP_POSTGRES,
-	  .cmds = STARTS, .value = "URL", SETS(run.postgres_url), .env = SERVER_VARIABLES,
+	  .cmds = STARTS | TESTS, .value = "URL", SETS(run.postgres_url), .env = SERVER_VARIABLES,
 	  .otherwise = "a private server, removed at the end",
 	  .help = "server to use, as a URL or \"keyword=value ...\"; its schema qbench is ours" },
 	{ .name = "postgres-url", .type = QB_OPT_CONNINFO, .group = QB_GROUP_POSTGRES,
@@ -176,7 +186,10 @@ const struct qb_opt qb_opt_table[] = {
 	{ .name = "results-dir", .type = QB_OPT_TEXT, .group = QB_GROUP_OUTPUT,
 	  .cmds = ENDS | QB_CMD_REPORT, .value = "DIR", SETS(run.results_dir),
 	  .preset = "./results", .help = "where each run has a directory of its own" },
-	{ .name = "segment-dir", .type = QB_OPT_TEXT, .group = QB_GROUP_OUTPUT, .cmds = STARTS,
+	{ .name = "results-dir", .type = QB_OPT_TEXT, .group = QB_GROUP_OUTPUT, .cmds = TESTS,
+	  .value = "DIR", SETS(results_dir), .otherwise = "a temporary one, removed when all is well",
+	  .help = "where each round has a directory of its own" },
+	{ .name = "segment-dir", .type = QB_OPT_TEXT, .group = QB_GROUP_OUTPUT, .cmds = STARTS | TESTS,
 	  .value = "DIR", SETS(run.segment_dir), .preset = "/dev/shm",
 	  .help = "where the shared memory lies; on a tmpfs, or it measures a disk" },
 	{ .name = "keep-segment", .type = QB_OPT_FLAG, .group = QB_GROUP_OUTPUT, .cmds = ENDS,
@@ -185,7 +198,7 @@ const struct qb_opt qb_opt_table[] = {
 	  .cmds = STARTS | QB_CMD_REPORT, .value = "FORMAT,...", SETS(run.format),
 	  .words = result_formats, .preset = "text", .help = "how results are printed" },
 	{ .name = "format", .type = QB_OPT_WORD, .group = QB_GROUP_OUTPUT,
-	  .cmds = QB_CMD_INSPECT, .value = "FORMAT", SETS(run.format),
+	  .cmds = QB_CMD_INSPECT | TESTS, .value = "FORMAT", SETS(run.format),
 	  .words = inspect_formats, .preset = "text", .help = "how it is printed" },
 	{ .name = "out", .letter = 'o', .type = QB_OPT_TEXT, .group = QB_GROUP_OUTPUT,
 	  .cmds = QB_CMD_REPORT, .value = "FILE", SETS(out), .otherwise = "standard output",
@@ -200,7 +213,7 @@ const struct qb_opt qb_opt_table[] = {
 	{ .name = "verbose", .letter = 'v', .type = QB_OPT_FLAG, .group = QB_GROUP_COMMON,
 	  .cmds = QB_CMD_ALL, SETS(run.verbose), .help = "say more on stderr" },
 	{ .name = "show-settings", .type = QB_OPT_FLAG, .group = QB_GROUP_COMMON,
-	  .cmds = STARTS | QB_CMD_PLAN, SETS(show_settings),
+	  .cmds = STARTS | TESTS | QB_CMD_PLAN, SETS(show_settings),
 	  .help = "print the settings and where each comes from, and do nothing" },
 	{ .name = "help", .letter = 'h', .type = QB_OPT_FLAG, .group = QB_GROUP_COMMON,
 	  .cmds = QB_CMD_ALL, SETS(help), .help = "show this help" },

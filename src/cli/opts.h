@@ -22,6 +22,8 @@ struct qb_opts {
 	const char *out;                /* report: where to */
 	uint64_t jsonl;                 /* plan: the list itself */
 	uint64_t jobs;                  /* inspect: every job */
+	uint64_t minutes, rounds;       /* selftest; rounds 0: as many as fit */
+	const char *results_dir;        /* selftest: NULL is a temporary one */
 	/* Common. */
 	uint64_t help, version, show_settings, list_options, list_commands;
 	const char *list_values;

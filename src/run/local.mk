@@ -5,6 +5,7 @@ noinst_LIBRARIES += %D%/libqb-run.a
 	%D%/enqueuers.c %D%/enqueuers.h \
 	%D%/faults.c %D%/faults.h \
 	%D%/feeder.c %D%/feeder.h \
+	%D%/floor.c %D%/floor.h \
 	%D%/leftover.c \
 	%D%/parent.c %D%/parent.h \
 	%D%/process.c %D%/process.h \
@@ -13,8 +14,10 @@ noinst_LIBRARIES += %D%/libqb-run.a
 	%D%/recorder.c %D%/recorder.h \
 	%D%/run.h \
 	%D%/server.c %D%/server.h \
+	%D%/storm.c %D%/storm.h \
 	%D%/takeover.c %D%/takeover.h \
 	%D%/tend.c \
+	%D%/truth.c %D%/truth.h \
 	%D%/verify.c \
 	%D%/worker.c
 %C%_libqb_run_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

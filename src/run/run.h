@@ -47,6 +47,7 @@ struct qb_run_config {
 	uint64_t drain_ns;              /* longest wait for the queue to empty after the last enqueue */
 	uint64_t keep_segment;          /* 1: do not remove the segment at the end */
 	uint64_t quiet, verbose;
+	int messages_fd;                /* where the processes of the run say what they have to say; 0: stderr */
 	const struct qb_meta_setting *settings; /* all of the above as the user would write them, for the record */
 	size_t settings_count;
 };

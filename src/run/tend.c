@@ -39,6 +39,8 @@ static __attribute__((noreturn)) void exec_parent(const struct qb_driver *d, cha
 	signal(SIGTERM, SIG_DFL);
 	if (null >= 0)
 		dup2(null, STDIN_FILENO);
+	if (d->cfg->messages_fd > 0)
+		dup2(d->cfg->messages_fd, STDERR_FILENO);
 	/* What the parent and its children say are messages, never results. */
 	dup2(STDERR_FILENO, STDOUT_FILENO);
 	close_range(3, ~0u, 0);
