@@ -354,9 +354,9 @@ static void nap(struct qb_driver *d)
 		until = next;
 	if (kill != UINT64_MAX && d->start_ns + kill > now && d->start_ns + kill < until)
 		until = d->start_ns + kill;
-	/* A kill that is overdue waits for its victim. */
-	if (kill != UINT64_MAX && d->start_ns + kill <= now && now + QB_NS_PER_MS / 2 < until)
-		until = now + QB_NS_PER_MS / 2;
+	/* A kill that is overdue waits for its victim: a successor that takes over does so for a millisecond. */
+	if (kill != UINT64_MAX && d->start_ns + kill <= now && now + QB_NS_PER_MS / 5 < until)
+		until = now + QB_NS_PER_MS / 5;
 	if (next <= now)
 		until = now + QB_NS_PER_MS / 4;
 	qb_park_prepare(&d->seg, d->seat, 0);

@@ -20,6 +20,8 @@
 #define SERVER_GAP_NS (1500 * QB_NS_PER_MS)
 /* A successor of the parent is taking over within so much. */
 #define RECOVERY_NS (30 * QB_NS_PER_MS)
+/* What a drawn kill waits for its victim. */
+#define PATIENCE_NS (500 * QB_NS_PER_MS)
 
 /* ---- the plan ---- */
 
@@ -44,15 +46,15 @@ static uint32_t draw_victim(struct qb_faults *f, struct qb_rng *roles, uint64_t 
 {
 	uint64_t p = qb_rng_below(roles, 100);
 
-	if (p < 14)
+	if (p < 24)
 		return QB_VICTIM_PARENT;
-	if (p < 22)
+	if (p < 32)
 		return f->has_syncer ? QB_VICTIM_SYNCER : QB_VICTIM_WORKER;
-	if (p < 26)
+	if (p < 34)
 		return QB_VICTIM_POOL;
-	if (p < 38)
+	if (p < 46)
 		return QB_VICTIM_STOP;
-	if (p < 46 && f->server && qb_server_is_private(f->server) && at_ns >= *server_ns) {
+	if (p < 54 && f->server && qb_server_is_private(f->server) && at_ns >= *server_ns) {
 		*server_ns = at_ns + SERVER_GAP_NS;
 		return QB_VICTIM_POSTGRES;
 	}
@@ -100,7 +102,8 @@ void qb_faults_plan(struct qb_faults *f, const struct qb_scenario *sc)
 		f->fault[i].victim = sc->faults.victim;
 	}
 	sort(f);
-	if (sc->faults.victim == QB_VICTIM_ANY)
+	f->any = sc->faults.victim == QB_VICTIM_ANY;
+	if (f->any)
 		draw_victims(f, sc);
 }
 
@@ -149,10 +152,10 @@ static int is_stopped(const struct qb_faults *f, uint32_t seat, uint32_t pid)
 }
 
 /* Seats of that role whose process serves. Returns how many. */
-static uint32_t find_victims(const struct qb_faults *f, const struct qb_fault *k, uint32_t *seats)
+static uint32_t find_seats(const struct qb_faults *f, uint32_t role, int early, uint32_t *seats)
 {
 	const struct qb_seg *seg = f->seg;
-	uint32_t n = 0, role = victim_role(k->victim);
+	uint32_t n = 0;
 
 	for (uint32_t seat = 1; seat < seg->cfg.seat_count; seat++) {
 		const struct qb_seat_shm *s = &seg->seats[seat];
@@ -160,10 +163,17 @@ static uint32_t find_victims(const struct qb_faults *f, const struct qb_fault *k
 
 		if (qb_seat_state_of(w) == QB_SEAT_TAKEN && qb_seat_role(w) == role &&
 		    f->killed[seat] != qb_seat_incarnation(w) &&
-		    (k->early || qb_load_acquire64(&s->ready_raw) != 0) && qb_seat_who(seg, seat, NULL) != 0)
+		    (early || qb_load_acquire64(&s->ready_raw) != 0) && qb_seat_who(seg, seat, NULL) != 0)
 			seats[n++] = seat;
 	}
 	return n;
+}
+
+static uint32_t find_victims(const struct qb_faults *f, const struct qb_fault *k, uint32_t *seats)
+{
+	if (f->any && k->victim == QB_VICTIM_PARENT && !k->early && find_seats(f, QB_ROLE_WORKER, 0, seats) == 0)
+		return 0;
+	return find_seats(f, victim_role(k->victim), (int)k->early, seats);
 }
 
 /* A pidfd of the process in that seat, or -1 when it is dead: one that nobody has reaped yet is no victim. */
@@ -318,6 +328,9 @@ unsigned qb_faults_poll(struct qb_faults *f, uint64_t elapsed_ns)
 	look_for_server(f);
 	for (size_t i = f->first; i < f->count && f->fault[i].at_ns <= elapsed_ns; i++) {
 		struct qb_fault *k = &f->fault[i];
+
+		if (f->any && elapsed_ns - k->at_ns > PATIENCE_NS)
+			k->victim = QB_VICTIM_WORKER;
 		unsigned n = k->done ? 0 : strike(f, k, elapsed_ns);
 
 		if (n == 0)

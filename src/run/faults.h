@@ -13,7 +13,8 @@
  * private server, killed and started again by server.c.  Both are on record as VERDICT events.
  *
  * With "any" each kill draws its own victim: at least every tenth a parent, and after every third of those
- * another one right behind, which dies while it takes over.
+ * another one right behind, which dies while it takes over.  Any other parent is killed when a worker of its
+ * serves, or nothing would ever be done; a kill that waits too long for its victim hits a worker.
  */
 #ifndef QB_RUN_FAULTS_H
 #define QB_RUN_FAULTS_H
@@ -50,6 +51,7 @@ struct qb_faults {
 	struct qb_event_writer *log;
 	struct qb_server *server;
 	int has_syncer;                 /* this queue */
+	int any;                        /* victims are drawn */
 	struct qb_rng rng;
 	struct qb_fault *fault;         /* ascending by time */
 	uint32_t *killed;               /* by seat: incarnation that was killed last; it may take a while to die */

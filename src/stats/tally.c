@@ -63,6 +63,7 @@ static void on_started(struct qb_tally *t, uint32_t job, const struct qb_trace_e
 
 	t->tries[idx].start_ns = e->t_ns;
 	t->tries[idx].flags = QB_TRY_LOGGED | QB_TRY_STARTED;
+	t->tries[idx].failures = t->in->reports_ambiguity ? qb_word_failures(e->ev.token) : 0;
 }
 
 static void end_try(struct qb_try *a, enum qb_try_outcome outcome, uint64_t t_ns, int told)
@@ -268,6 +269,25 @@ static void ask_queue(struct qb_tally *t, uint32_t job, const struct qb_job_end 
 	}
 }
 
+/*
+ * A process can also be killed between a failure and its record, when the job is ready again at once: nothing
+ * in the segment says then who it was. The next start does: its word has one failure more.
+ */
+static void find_failure(struct qb_tally *t, uint32_t job)
+{
+	uint32_t idx = t->jobs[job].first;
+
+	for (; idx != QB_NO_IDX; idx = t->tries[idx].next) {
+		struct qb_try *a = &t->tries[idx];
+		uint32_t next = qb_try_next_start(t, a->next);
+
+		if (next != QB_NO_IDX && a->outcome == QB_TRY_OPEN && (a->flags & QB_TRY_LOGGED) &&
+		    !(a->flags & QB_TRY_REPORTED) && qb_try_is_dead(t, a) &&
+		    t->tries[next].failures == a->failures + 1)
+			end_try(a, QB_TRY_FAILED, qb_proc_death_ns(&t->procs[a->proc]) - 1, 1);
+	}
+}
+
 static int ask_queue_all(struct qb_tally *t, struct qb_err *err)
 {
 	const struct qb_job_end *ends = t->in->ends;
@@ -330,6 +350,8 @@ int qb_tally_build(struct qb_tally *t, const struct qb_summary_input *in, struct
 	if (rc == 0) {
 		qb_tally_deaths(t);
 		rc = ask_queue_all(t, err);
+		for (uint32_t i = 0; rc == 0 && t->in->reports_ambiguity && i < t->jobs_count; i++)
+			find_failure(t, i);
 	}
 	return rc;
 }

@@ -57,7 +57,7 @@ struct qb_try {                         /* one attempt of one job */
 	uint16_t attempt;
 	uint8_t outcome;                /* enum qb_try_outcome */
 	uint8_t flags;                  /* enum qb_try_flag */
-	uint32_t pad;
+	uint32_t failures;              /* of the job before it, as its start says (a queue that reports) */
 };
 
 struct qb_proc {                        /* one incarnation of a seat */
