@@ -156,8 +156,10 @@ static void print_text(struct selftest *t)
 	put_count("wrong verdicts", s->wrong, "");
 	printf("\n  %-38s %9s %9s %9s  %6s  %s\n", "", "p50", "p99", "max", "times", "goal");
 	put_times("worker's death to verdict (< 10 ms)", &s->times.verdict, VERDICT_GOAL_NS);
+	put_times("  workers with a connection", &s->times_connected.verdict, 0);
 	put_times("  floor: death of an idle process", &s->floor_death, 0);
 	put_times("parent's death to pick-up (< 250 ms)", &s->times.pickup, PICKUP_GOAL_NS);
+	put_times("  workers with a connection", &s->times_connected.pickup, 0);
 	put_times("  floor: fork, exec, a first byte", &s->floor_birth, 0);
 }
 
@@ -208,6 +210,8 @@ static void print_json(struct selftest *t)
 	printf("  \"took_s\": %.3f,\n  \"kills_per_s\": %.3f,\n  \"times_ms\": {\n", (double)t->took_ns / 1e9, kills_per_s(s));
 	json_times("death_to_verdict", &s->times.verdict, ",");
 	json_times("parent_death_to_pickup", &s->times.pickup, ",");
+	json_times("death_to_verdict_connected", &s->times_connected.verdict, ",");
+	json_times("parent_death_to_pickup_connected", &s->times_connected.pickup, ",");
 	json_times("floor_death", &s->floor_death, ",");
 	json_times("floor_birth", &s->floor_birth, "");
 	puts("  }\n}");

@@ -320,6 +320,15 @@ static unsigned strike(struct qb_faults *f, const struct qb_fault *k, uint64_t e
 	return struck;
 }
 
+/* Workers that cannot come up (the server is away) shall not spare their parents; others shall not wait for ever. */
+static void lose_patience(struct qb_fault *k)
+{
+	if (k->victim == QB_VICTIM_PARENT)
+		k->early = 1;
+	else
+		k->victim = QB_VICTIM_WORKER;
+}
+
 unsigned qb_faults_poll(struct qb_faults *f, uint64_t elapsed_ns)
 {
 	unsigned struck = 0;
@@ -330,7 +339,7 @@ unsigned qb_faults_poll(struct qb_faults *f, uint64_t elapsed_ns)
 		struct qb_fault *k = &f->fault[i];
 
 		if (f->any && elapsed_ns - k->at_ns > PATIENCE_NS)
-			k->victim = QB_VICTIM_WORKER;
+			lose_patience(k);
 		unsigned n = k->done ? 0 : strike(f, k, elapsed_ns);
 
 		if (n == 0)

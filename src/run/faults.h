@@ -14,7 +14,8 @@
  *
  * With "any" each kill draws its own victim: at least every tenth a parent, and after every third of those
  * another one right behind, which dies while it takes over.  Any other parent is killed when a worker of its
- * serves, or nothing would ever be done; a kill that waits too long for its victim hits a worker.
+ * serves, or nothing would ever be done, but does not wait for that too long; another kill that waits too long for its
+ * victim hits a worker.
  */
 #ifndef QB_RUN_FAULTS_H
 #define QB_RUN_FAULTS_H

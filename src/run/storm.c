@@ -21,19 +21,23 @@
 static void choose_settings(struct qb_storm *s, struct qb_scenario_change *change)
 {
 	static const uint64_t slots[] = { 1, 4, 2, 8, 3 };
-	static const uint64_t classes[] = { QB_EFFECT_IDEMPOTENT, QB_EFFECT_OPAQUE };
+	static const uint64_t classes[] = {
+		QB_EFFECT_IDEMPOTENT, QB_EFFECT_OPAQUE, QB_EFFECT_TRANSACTIONAL, QB_EFFECT_TRANSACTIONAL,
+	};
 	uint64_t n = s->seed;
 	struct qb_run_config *c = &s->cfg;
 
+	/* The textbook queue has no classes. */
 	s->lib = n % 4 == 3 ? "pgtx" : "shm";
 	c->slots = slots[n % 5];
-	c->ambiguous = classes[n % 2];
+	c->ambiguous = classes[n % 4];
 	c->ack = (n / 2) % 2 ? QB_ACK_SHM : QB_ACK_DURABLE;
-	/* In most rounds an effect is a row, which no process of ours can damage; in some it is as fast as can be. */
-	c->effects = n % 6 == 4 ? QB_EFFECTS_IN_SEGMENT : QB_EFFECTS_IN_POSTGRES;
+	/* As a row no process of ours can damage it; as a word it needs no connection, and the engine is on its own. */
+	c->effects = (n % 4 == 0 && (n / 4) % 2 == 1) || (n % 4 == 1 && (n / 4) % 2 == 0) ? QB_EFFECTS_IN_SEGMENT :
+											     QB_EFFECTS_IN_POSTGRES;
 	c->standbys = n % 3;
 	change->workers = 4 + n % 5;
-	change->rate = 60 * (c->slots < 4 ? c->slots : 4);
+	change->rate = n % 4 == 3 ? 60 : 60 * (c->slots < 4 ? c->slots : 4);
 	change->given |= QB_GIVEN_WORKERS | QB_GIVEN_RATE;
 }
 
@@ -58,7 +62,8 @@ int qb_storm_plan(const struct qb_run_config *base, uint64_t seed, uint64_t dura
 		rc = qb_scenario_override(&s->sc, &change, err);
 	snprintf(s->text, sizeof(s->text), "%s, %u workers of %llu, %s, acknowledged %s, effects in %s", s->lib,
 		 s->sc.workers, (unsigned long long)s->cfg.slots,
-		 s->cfg.ambiguous == QB_EFFECT_OPAQUE ? "ambiguous jobs parked" : "ambiguous jobs run again",
+		 s->cfg.ambiguous == QB_EFFECT_OPAQUE ? "ambiguous jobs parked" :
+		 s->cfg.ambiguous == QB_EFFECT_TRANSACTIONAL ? "transactional jobs" : "ambiguous jobs run again",
 		 s->cfg.ack == QB_ACK_SHM ? "in shared memory" : "when durable",
 		 s->cfg.effects == QB_EFFECTS_IN_POSTGRES ? "Postgres" : "the segment");
 	return rc;
@@ -128,7 +133,9 @@ static int judge(const struct qb_storm *s, const struct qb_run_result *r, struct
 	struct qb_trace trace;
 	char path[640], first[160] = "";
 	int drained = !r->interrupted && sum->queued + sum->waiting + sum->held == 0;
-	int ledger = s->cfg.effects == QB_EFFECTS_IN_POSTGRES, is_shm = strcmp(s->lib, "shm") == 0;
+	int is_shm = strcmp(s->lib, "shm") == 0, exact = s->cfg.ambiguous == QB_EFFECT_TRANSACTIONAL;
+	enum qb_truth_effects effects = exact ? QB_TRUTH_EXACT :
+					s->cfg.effects == QB_EFFECTS_IN_POSTGRES ? QB_TRUTH_ROWS : QB_TRUTH_NOT_HERE;
 
 	snprintf(path, sizeof(path), "%s/events.qbr", r->dir);
 	int rc = qb_trace_load(path, &trace, err);
@@ -138,9 +145,9 @@ static int judge(const struct qb_storm *s, const struct qb_run_result *r, struct
 	count_kills(&trace, t);
 	/* The textbook queue has no process that decides; and its rows are what its summary was made of. */
 	if (is_shm)
-		rc = qb_death_times_add(&t->times, &trace);
+		rc = qb_death_times_add(effects == QB_TRUTH_NOT_HERE ? &t->times : &t->times_connected, &trace);
 	if (rc == 0 && is_shm)
-		rc = qb_truth_of_run(qb_server_conninfo(server), &trace, drained, ledger, &truth, err);
+		rc = qb_truth_of_run(qb_server_conninfo(server), &trace, drained, effects, &truth, err);
 	qb_trace_free(&trace);
 	if (rc < 0)
 		return rc;
@@ -148,7 +155,8 @@ static int judge(const struct qb_storm *s, const struct qb_run_result *r, struct
 	uint64_t broken = r->interrupted ? 0 : broken_identities(sum, first, sizeof(first));
 	uint64_t lost = larger(sum->lost, truth.lost);
 	/* Where the effect is in the transaction of the job, a second one cannot be, said or unsaid. */
-	uint64_t silent = is_shm ? larger(sum->silent_effects, truth.silent) : ledger ? sum->repeated_effects : 0;
+	uint64_t silent = is_shm ? larger(sum->silent_effects, truth.silent) :
+			  effects != QB_TRUTH_NOT_HERE ? sum->repeated_effects : 0;
 	uint64_t wrong = broken + truth.wrong;
 
 	t->outcomes += truth.outcomes;
@@ -218,6 +226,7 @@ int qb_storm_run(const struct qb_storm *s, unsigned round, struct qb_server *ser
 void qb_storm_free(struct qb_storm_totals *t)
 {
 	qb_death_times_free(&t->times);
+	qb_death_times_free(&t->times_connected);
 	free(t->floor_death.ns);
 	free(t->floor_birth.ns);
 	memset(t, 0, sizeof(*t));

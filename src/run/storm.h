@@ -22,7 +22,8 @@ struct qb_storm_totals {
 	uint64_t outcomes, effects;             /* rows in Postgres */
 	uint64_t ambiguous, parked, repeated;   /* jobs; repeated: effects of jobs that were reported */
 	uint64_t lost, silent, wrong;           /* must be 0 */
-	struct qb_death_times times;
+	struct qb_death_times times;            /* where a worker needs no connection */
+	struct qb_death_times times_connected;  /* where its effects are rows in Postgres */
 	struct qb_samples floor_death, floor_birth;
 	char first[256];                        /* the first that is wrong, in words; "" */
 	uint64_t first_seed;                    /* its round */

@@ -17,13 +17,22 @@
 struct job {
 	uint32_t effects;
 	uint8_t outcome, live;          /* enum qb_job_state in that table; 0: no row */
-	unsigned acknowledged : 1, started : 1, completed : 1, discarded : 1, ambiguous : 1, submitted : 1;
+	unsigned acknowledged : 1, completed : 1, discarded : 1, ambiguous : 1, submitted : 1;
+	uint32_t seat;                  /* of its last start; 0: none */
+	size_t start;                   /* its place in the record */
+};
+
+/* Where in the record a seat's processes ended last; 0: never. */
+struct seat {
+	size_t died, stopped;
 };
 
 struct look {
 	struct job *jobs;               /* by id */
+	struct seat seats[QB_SEAT_MAX + 1];
 	uint64_t count;
-	int drained, ledger;
+	int drained;
+	enum qb_truth_effects effects;
 	struct qb_truth *out;
 };
 
@@ -41,7 +50,17 @@ static void find_fault(struct look *l, uint64_t *count, uint64_t id, const char 
 	++*count;
 }
 
-static void note(struct look *l, const struct qb_event_shm *ev)
+static void note_process(struct look *l, const struct qb_event_shm *ev, size_t place)
+{
+	if (ev->slot_idx > QB_SEAT_MAX)
+		return;
+	if (ev->type == QB_EV_PROCESS_DIED)
+		l->seats[ev->slot_idx].died = place;
+	else if (ev->type == QB_EV_PROCESS_STOPPED)
+		l->seats[ev->slot_idx].stopped = place;
+}
+
+static void note(struct look *l, const struct qb_event_shm *ev, size_t place)
 {
 	struct job *j = &l->jobs[ev->job_id];
 
@@ -53,7 +72,8 @@ static void note(struct look *l, const struct qb_event_shm *ev)
 		j->acknowledged = 1;
 		break;
 	case QB_EV_JOB_STARTED:
-		j->started = 1;
+		j->seat = ev->seat;
+		j->start = place;
 		break;
 	case QB_EV_JOB_COMPLETED:
 		j->completed = 1;
@@ -108,6 +128,17 @@ static void ledger_row(struct look *l, uint64_t id, uint64_t effects)
 	l->out->effects += effects;
 }
 
+/*
+ * A worker that is killed between a step and its record leaves the step alone, and when the syncer is quick the
+ * slot is free before recovery could supply the record. Whoever lived, or left in order, wrote it.
+ */
+static int cut_short(const struct look *l, const struct job *j)
+{
+	const struct seat *s = &l->seats[j->seat];
+
+	return j->seat && s->died > j->start && s->stopped < j->start;
+}
+
 static void judge_outcome(struct look *l, uint64_t id, const struct job *j)
 {
 	uint64_t *wrong = &l->out->wrong;
@@ -117,13 +148,13 @@ static void judge_outcome(struct look *l, uint64_t id, const struct job *j)
 		find_fault(l, wrong, id, "it has an outcome and was never submitted");
 	else if (j->live)
 		find_fault(l, wrong, id, "it has an outcome and is live");
-	else if (done && !j->started)
+	else if (done && !j->seat)
 		find_fault(l, wrong, id, "it is done and was never started");
-	else if (done && !j->completed)
+	else if (done && !j->completed && !cut_short(l, j))
 		find_fault(l, wrong, id, "it is done, and no completion is on record");
 	else if (!done && j->completed)
 		find_fault(l, wrong, id, "it was completed, and Postgres says that it failed");
-	else if (!done && !j->discarded)
+	else if (!done && !j->discarded && !cut_short(l, j))
 		find_fault(l, wrong, id, "it failed for good, and no record says so");
 }
 
@@ -151,10 +182,11 @@ static void judge(struct look *l, uint64_t id)
 		find_fault(l, &l->out->lost, id, "it was acknowledged, and Postgres has never heard of it");
 	else if (j->completed || j->discarded)
 		find_fault(l, &l->out->wrong, id, "it came to its end, and Postgres does not know");
-	if (!l->ledger)
+	if (l->effects == QB_TRUTH_NOT_HERE)
 		return;
-	if (j->effects > 1 && !j->ambiguous)
-		find_fault(l, &l->out->silent, id, "its effect happened more than once, and nobody reported a doubt");
+	if (j->effects > 1 && (!j->ambiguous || l->effects == QB_TRUTH_EXACT))
+		find_fault(l, &l->out->silent, id, l->effects == QB_TRUTH_EXACT ? "its transaction was committed twice" :
+			   "its effect happened more than once, and nobody reported a doubt");
 	if (j->outcome == QB_JOB_DONE && j->effects == 0)
 		find_fault(l, &l->out->wrong, id, "it is done, and its effect never happened");
 }
@@ -169,16 +201,16 @@ static int ask(struct look *l, const char *conninfo, const char *run_id, struct 
 	rc = read_rows(l, conn, outcome_sql, run_id, outcome_row, err);
 	if (rc == 0)
 		rc = read_rows(l, conn, job_sql, run_id, job_row, err);
-	if (rc == 0 && l->ledger)
+	if (rc == 0 && l->effects != QB_TRUTH_NOT_HERE)
 		rc = read_rows(l, conn, ledger_sql, run_id, ledger_row, err);
 	PQfinish(conn);
 	return rc;
 }
 
-int qb_truth_of_run(const char *conninfo, const struct qb_trace *trace, int drained, int ledger, struct qb_truth *out,
-		    struct qb_err *err)
+int qb_truth_of_run(const char *conninfo, const struct qb_trace *trace, int drained,
+		    enum qb_truth_effects effects, struct qb_truth *out, struct qb_err *err)
 {
-	struct look l = { .count = trace->job_id_max, .drained = drained, .ledger = ledger, .out = out };
+	struct look l = { .count = trace->job_id_max, .drained = drained, .effects = effects, .out = out };
 
 	memset(out, 0, sizeof(*out));
 	l.jobs = calloc(l.count + 1, sizeof(*l.jobs));
@@ -186,7 +218,9 @@ int qb_truth_of_run(const char *conninfo, const struct qb_trace *trace, int drai
 		return qb_err_errno(err, ENOMEM, "could not compare the run with Postgres");
 	for (size_t i = 0; i < trace->events_count; i++)
 		if (qb_event_is_job(&trace->events[i].ev))
-			note(&l, &trace->events[i].ev);
+			note(&l, &trace->events[i].ev, i);
+		else
+			note_process(&l, &trace->events[i].ev, i);
 	int rc = ask(&l, conninfo, trace->meta.run_id, err);
 
 	for (uint64_t id = 1; rc == 0 && id <= l.count; id++)

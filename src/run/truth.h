@@ -24,11 +24,18 @@ struct qb_truth {
 	char first[160];                /* the first of them, in words; "" */
 };
 
+/* How the effects of a run can be counted. */
+enum qb_truth_effects {
+	QB_TRUTH_NOT_HERE,              /* they are words in the segment */
+	QB_TRUTH_ROWS,                  /* rows of qbench.ledger; two only of a job that was reported */
+	QB_TRUTH_EXACT,                 /* the same of transactional jobs: one row for each that is done, never two */
+};
+
 /*
- * drained: nothing was left to run when the run ended. ledger: its effects are rows of qbench.ledger.
+ * drained: nothing was left to run when the run ended.
  * 0 with *out, whatever it found; QB_EPG; -ENOMEM.
  */
-int qb_truth_of_run(const char *conninfo, const struct qb_trace *trace, int drained, int ledger, struct qb_truth *out,
-		    struct qb_err *err);
+int qb_truth_of_run(const char *conninfo, const struct qb_trace *trace, int drained,
+		    enum qb_truth_effects effects, struct qb_truth *out, struct qb_err *err);
 
 #endif
