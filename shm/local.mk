@@ -15,6 +15,7 @@ noinst_LIBRARIES += %D%/libqb-shm.a
 	%D%/layout.h \
 	%D%/names.c \
 	%D%/recovery.c %D%/recovery.h \
+	%D%/restore.c %D%/restore.h \
 	%D%/ring.c %D%/ring.h \
 	%D%/seat.c %D%/seat.h \
 	%D%/segment.c %D%/segment.h \

@@ -24,6 +24,7 @@ struct qb_opts {
 	uint64_t jobs;                  /* inspect: every job */
 	uint64_t minutes, rounds;       /* selftest; rounds 0: as many as fit */
 	const char *results_dir;        /* selftest: NULL is a temporary one */
+	const char *from_postgres;      /* recover: a run instead of a segment */
 	/* Common. */
 	uint64_t help, version, show_settings, list_options, list_commands;
 	const char *list_values;

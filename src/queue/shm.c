@@ -31,6 +31,8 @@ static int shm_setup(const struct qb_queue_env *env, struct qb_err *err)
 {
 	PGconn *conn;
 	int64_t run_no;
+	uint32_t meta_bytes;
+	const void *meta = qb_seg_meta(env->seg, &meta_bytes);
 	int rc = qb_pg_connect(env->conninfo, "qbench setup", CONNECT_NS, &conn, err);
 
 	if (rc < 0)
@@ -39,7 +41,7 @@ static int shm_setup(const struct qb_queue_env *env, struct qb_err *err)
 	/* One that had a parent is being recovered, and has its row. */
 	if (rc == 0)
 		rc = qb_load_relaxed32(&env->seg->hdr->parent_seat) == 0 ?
-			qb_schema_run_begin(conn, env->seg->hdr->run_id, err) :
+			qb_schema_run_begin(conn, env->seg->hdr->run_id, meta, meta_bytes, err) :
 			qb_schema_run(conn, env->seg->hdr->run_id, &run_no, err);
 	if (rc == 0)
 		rc = qb_schema_prune(conn, env->seg->hdr->run_id, err);

@@ -190,6 +190,7 @@ static int make_segment(struct qb_driver *d, struct qb_err *err)
 
 	if (rc < 0)
 		return rc;
+	qb_rebuild_note(&d->result->meta, &cfg);
 	qb_meta_pack(&d->result->meta, &packed);
 	cfg.meta_bytes = (uint32_t)QB_ROUND_UP(packed.bytes + sizeof(uint32_t), 64);
 	struct qb_seg_identity id = {

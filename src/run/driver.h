@@ -62,6 +62,14 @@ void qb_tend_kill_all(struct qb_driver *d);
 /* driver.c: wait until the queue is empty; used by recover.c as well. *drained says whether it is. 0 or negative. */
 int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err);
 
+/* recover-pg.c: what of a segment's configuration its description does not say yet, for the one that replaces it. */
+void qb_rebuild_note(struct qb_meta *m, const struct qb_config_shm *cfg);
+/*
+ * recover-pg.c: begin the run's next life and make d->seg, at d->segment_path, out of what Postgres has. 0, or
+ * negative with err, and then no segment is left.
+ */
+int qb_rebuild_segment(struct qb_driver *d, const char *run_id, struct qb_recover_result *result, struct qb_err *err);
+
 /* verify.c: ask the queue, sum up, check. 0; QB_EVERIFY; or another negative code. */
 int qb_verify(struct qb_driver *d, struct qb_err *err);
 /* verify.c: nobody needs the run's rows in Postgres any more; the next run removes them. */

@@ -10,7 +10,7 @@ noinst_LIBRARIES += %D%/libqb-run.a
 	%D%/parent.c %D%/parent.h \
 	%D%/process.c %D%/process.h \
 	%D%/progress.c %D%/progress.h \
-	%D%/recover.c \
+	%D%/recover.c %D%/recover-pg.c \
 	%D%/recorder.c %D%/recorder.h \
 	%D%/run.h \
 	%D%/server.c %D%/server.h \

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
@@ -44,13 +45,27 @@ static int somebody_lives(const struct qb_seg *seg)
 	return 0;
 }
 
+/* What it says is not to be trusted, but its name is good enough to be asked for. */
+static int other_boot(const char *path, struct qb_err *err)
+{
+	char run_id[96] = "RUN";
+	struct qb_seg seg;
+
+	if (qb_seg_snapshot(path, &seg) == 0) {
+		snprintf(run_id, sizeof(run_id), "%s", seg.hdr->run_id);
+		munmap(seg.base, seg.bytes);
+	}
+	return qb_err_set(err, QB_EOTHERBOOT, "%s is from before the last boot: it is evidence, look at it with 'qbench inspect'; "
+			  "what was durable is in Postgres: 'qbench recover --from-postgres=%s' goes on from there",
+			  path, run_id);
+}
+
 static int attach(struct qb_driver *d, const char *path, struct qb_err *err)
 {
 	int rc = qb_seg_attach(path, qb_boot_id(), &d->seg);
 
 	if (rc == QB_EOTHERBOOT)
-		return qb_err_set(err, rc, "%s is from before the last boot: it is evidence, look at it with `qbench inspect`; "
-				  "what was durable is in Postgres", path);
+		return other_boot(path, err);
 	if (rc < 0)
 		return qb_err_set(err, rc, "could not attach to %s: %s", path, qb_strerror(rc));
 	int pid = somebody_lives(&d->seg);
@@ -81,6 +96,14 @@ static int open_record(struct qb_driver *d, struct qb_recover_result *result, st
 		rc = qb_recorder_open(&d->recorder, &d->seg, result->record, &meta, err);
 	qb_meta_free(&meta);
 	return rc;
+}
+
+/* The tables and the run's row are there, whoever has been at them since. */
+static int set_up(struct qb_driver *d, struct qb_err *err)
+{
+	struct qb_queue_env env = { .seg = &d->seg, .role = QB_ROLE_DRIVER, .conninfo = qb_server_conninfo(d->server) };
+
+	return d->ops->setup(&env, err);
 }
 
 static int sit_down(struct qb_driver *d, struct qb_err *err)
@@ -119,10 +142,8 @@ static void on_outcome(void *opaque, uint64_t job_id, enum qb_outcome outcome, u
 static int drive(struct qb_driver *d, struct qb_recover_result *result, struct qb_err *err)
 {
 	const struct qb_record_counter counters[] = { { "recovered", 1 } };
-	int rc = d->ops->flags & QB_QUEUE_IN_SEGMENT ? d->ops->setup(&d->env, err) : 0;
+	int rc = open_record(d, result, err);
 
-	if (rc == 0)
-		rc = open_record(d, result, err);
 	d->start_ns = qb_now_ns();
 	d->feeder = (struct qb_feeder){ .plan = &d->plan, .ops = d->ops, .env = d->env, .log = &d->log };
 	if (rc == 0)
@@ -152,6 +173,21 @@ static int drive(struct qb_driver *d, struct qb_recover_result *result, struct q
 	return rc < 0 ? rc : closed;
 }
 
+/* Whatever was accepted has to be somewhere: here the database is compared with what was rebuilt from it. */
+static int count_again(const struct qb_recover_result *r, struct qb_err *err)
+{
+	uint64_t had = r->finished_before, has = 0;
+
+	for (unsigned i = 0; i < QB_RESTORED_COUNT; i++)
+		had += r->restored[i];
+	for (unsigned o = 1; o < QB_OUTCOME_COUNT; o++)
+		has += r->by_outcome[o];
+	if (r->life == 0 || had == 0 || had == has)
+		return 0;
+	return qb_err_set(err, QB_EVERIFY, "Postgres had %llu jobs of this run before, and there are %llu now",
+			  (unsigned long long)had, (unsigned long long)has);
+}
+
 /* The segment and the directory that held only it. */
 static void remove_segment(const char *path)
 {
@@ -160,6 +196,41 @@ static void remove_segment(const char *path)
 	unlink(path);
 	snprintf(copy, sizeof(copy), "%s", path);
 	rmdir(dirname(copy));
+}
+
+/* From a segment that is nobody's to its end. */
+static int finish(struct qb_driver *d, struct qb_recover_result *result, struct qb_err *err)
+{
+	const struct qb_run_config *cfg = d->cfg;
+
+	snprintf(result->run_id, sizeof(result->run_id), "%s", d->seg.hdr->run_id);
+	snprintf(result->queue, sizeof(result->queue), "%s", d->seg.cfg.queue);
+	snprintf(result->segment_path, sizeof(result->segment_path), "%s", d->segment_path);
+	result->life = qb_life_of(qb_load_relaxed64(&d->seg.hdr->mark_epoch));
+	count_states(&d->seg, result->by_state_before);
+	qb_progress_open(&d->progress, "recover", (int)cfg->quiet);
+	prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul);
+	/* The lock goes with the descriptor, for the parent to take; the mapping stays. */
+	close(d->seg.fd);
+	d->seg.fd = -1;
+	int rc = sit_down(d, err);
+
+	if (rc == 0)
+		rc = drive(d, result, err);
+	qb_progress_clear(&d->progress);
+	qb_tend_kill_all(d);
+	qb_feeder_close(&d->feeder);
+	if (d->seat)
+		qb_seat_free(&d->seg, d->seat);
+	if (rc == 0)
+		rc = count_again(result, err);
+	if (rc == 0 && result->drained && !cfg->keep_segment && result->by_outcome[QB_OUTCOME_AMBIGUOUS] == 0) {
+		qb_let_rows_go(d);
+		remove_segment(d->segment_path);
+		result->removed = 1;
+	}
+	prctl(PR_SET_CHILD_SUBREAPER, 0ul, 0ul, 0ul, 0ul);
+	return rc;
 }
 
 int qb_recover(const char *segment_path, const struct qb_run_config *cfg, struct qb_recover_result *result,
@@ -178,9 +249,6 @@ int qb_recover(const char *segment_path, const struct qb_run_config *cfg, struct
 
 	if (rc < 0)
 		goto out;
-	snprintf(result->run_id, sizeof(result->run_id), "%s", d.seg.hdr->run_id);
-	snprintf(result->queue, sizeof(result->queue), "%s", d.seg.cfg.queue);
-	count_states(&d.seg, result->by_state_before);
 	d.ops = qb_queue_find(d.seg.cfg.queue);
 	if (!d.ops)
 		rc = qb_err_set(err, QB_EUSAGE, "this qbench knows no queue \"%s\"", d.seg.cfg.queue);
@@ -189,28 +257,34 @@ int qb_recover(const char *segment_path, const struct qb_run_config *cfg, struct
 	if (rc == 0 && d.seg.hdr->cluster_id && qb_server_cluster_id(d.server) &&
 	    d.seg.hdr->cluster_id != qb_server_cluster_id(d.server))
 		rc = qb_err_set(err, QB_EUSAGE, "that is another Postgres cluster than the one of this run: give its --postgres-url");
-	if (rc < 0)
-		goto out;
-	qb_progress_open(&d.progress, "recover", (int)cfg->quiet);
-	prctl(PR_SET_CHILD_SUBREAPER, 1ul, 0ul, 0ul, 0ul);
-	/* The lock goes with the descriptor, for the parent to take; the mapping stays. */
-	close(d.seg.fd);
-	d.seg.fd = -1;
-	rc = sit_down(&d, err);
+	if (rc == 0 && d.ops->flags & QB_QUEUE_IN_SEGMENT)
+		rc = set_up(&d, err);
 	if (rc == 0)
-		rc = drive(&d, result, err);
-	qb_progress_clear(&d.progress);
-	qb_tend_kill_all(&d);
-	qb_feeder_close(&d.feeder);
-	if (d.seat)
-		qb_seat_free(&d.seg, d.seat);
-	if (rc == 0 && result->drained && !cfg->keep_segment && result->by_outcome[QB_OUTCOME_AMBIGUOUS] == 0) {
-		qb_let_rows_go(&d);
-		remove_segment(segment_path);
-		result->removed = 1;
-	}
-	prctl(PR_SET_CHILD_SUBREAPER, 0ul, 0ul, 0ul, 0ul);
+		rc = finish(&d, result, err);
 out:
+	if (d.seg.base)
+		qb_seg_detach(&d.seg);
+	qb_server_close(d.server, NULL);
+	return rc < 0 ? qb_err_context(err, "recover") : 0;
+}
+
+int qb_recover_from_postgres(const char *run_id, const struct qb_run_config *cfg, struct qb_recover_result *result,
+			     struct qb_err *err)
+{
+	struct qb_scenario none = { 0 };
+	struct qb_run_result unused = { 0 };
+	struct qb_driver d = {
+		.cfg = cfg, .sc = &none, .result = &unused, .seg = { .fd = -1 }, .parent_fd = -1,
+		.ops = &qb_queue_shm,
+	};
+
+	memset(result, 0, sizeof(*result));
+	int rc = qb_server_open(cfg, 0, &d.server, err);
+
+	if (rc == 0)
+		rc = qb_rebuild_segment(&d, run_id, result, err);
+	if (rc == 0)
+		rc = finish(&d, result, err);
 	if (d.seg.base)
 		qb_seg_detach(&d.seg);
 	qb_server_close(d.server, NULL);

@@ -15,8 +15,10 @@
 
 #include "base/err.h"
 #include "base/outcome.h"
+#include "base/strbuf.h"
 #include "record/meta.h"
 #include "shm/layout.h"
+#include "shm/restore.h"
 #include "stats/summary.h"
 #include "workload/scenario.h"
 
@@ -90,6 +92,10 @@ struct qb_recover_result {
 	uint64_t by_outcome[QB_OUTCOME_COUNT];          /* of the run, at the end */
 	uint64_t requeued, ambiguous, completed;        /* put back, reported ambiguous, finished now */
 	char record[512];               /* events that were still in the segment, and those of the recovery */
+	unsigned life;                  /* of the run: how often its segment was rebuilt from Postgres */
+	uint64_t finished_before;       /* outcomes that were durable when it was rebuilt */
+	uint64_t restored[QB_RESTORED_COUNT];           /* jobs that were not */
+	char segment_path[512];
 	int drained;                    /* nothing is left to run */
 	int removed;                    /* the segment was not needed any more */
 };
@@ -102,6 +108,18 @@ struct qb_recover_result {
  */
 int qb_recover(const char *segment_path, const struct qb_run_config *cfg, struct qb_recover_result *result,
 	       struct qb_err *err);
+
+/*
+ * The same for a run whose segment is lost, or is of another boot: a new one is made from what Postgres has, and
+ * driven to its end.
+ * 0; QB_EUSAGE: no such run is unfinished there, or its segment survives in cfg->segment_dir; QB_EBUSY: a syncer of
+ * the run is connected; QB_EVERIFY: at the end a job is missing; and as qb_recover().
+ */
+int qb_recover_from_postgres(const char *run_id, const struct qb_run_config *cfg, struct qb_recover_result *result,
+			     struct qb_err *err);
+
+/* The unfinished runs of cfg->postgres_url, in one line; "" when there are none. 0 or negative with err. */
+int qb_unfinished_runs(const struct qb_run_config *cfg, struct qb_strbuf *out, struct qb_err *err);
 
 /* The process that the driver starts with "qbench --mode=parent SEGMENT": returns its exit status. */
 int qb_parent_main(const char *segment_path);

@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libqb-sync.a
 	%D%/batch.c %D%/batch.h \
 	%D%/effect.c %D%/effect.h \
 	%D%/resolve.c %D%/resolve.h \
+	%D%/restore.c %D%/restore.h \
 	%D%/schema.c %D%/schema.h \
 	%D%/syncer.c %D%/syncer.h
 %C%_libqb_sync_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

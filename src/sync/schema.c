@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sync/schema.h"
 
+#include <endian.h>
 #include <string.h>
 
 #include "pg/conn.h"
@@ -151,16 +152,55 @@ int qb_schema_run_is_known(PGconn *conn, const char *run_id, struct qb_err *err)
 	return run_row(conn, "select from qbench.run where run_id = $1", run_id, err);
 }
 
-int qb_schema_run_begin(PGconn *conn, const char *run_id, struct qb_err *err)
+int qb_schema_run_begin(PGconn *conn, const char *run_id, const void *meta, size_t meta_bytes, struct qb_err *err)
 {
+	const Oid oids[] = { QB_PG_TEXT, QB_PG_BYTEA };
+	const char *values[] = { run_id, meta_bytes ? meta : NULL };
+	const int lengths[] = { (int)strlen(run_id), (int)meta_bytes }, formats[] = { 0, 1 };
+	PGresult *res = NULL;
 	/* One statement: of two that begin at once, one gets the row. */
-	int rc = run_row(conn, "insert into qbench.run (run_id) values ($1) on conflict do nothing returning run_no",
-			 run_id, err);
+	int rc = qb_pg_query(conn, "insert into qbench.run (run_id, meta) values ($1, $2) on conflict do nothing returning run_no",
+			     2, oids, values, lengths, formats, 1, &res, err);
+	int is_new = rc == 0 && PQntuples(res) > 0;
 
-	if (rc == 0)
+	PQclear(res);
+	if (rc == 0 && !is_new)
 		return qb_err_set(err, QB_EBUSY, "a run named %s is in this database already: another qbench began in the "
 				  "same second; start again", run_id);
 	return rc < 0 ? qb_err_context(err, "could not register the run") : 0;
+}
+
+/* "qb" in the upper bits: no other number of ours, and hardly anybody else's. */
+#define ATTEND_KEY(run_no) (0x7162ll << 48 | ((run_no) & 0xffffffffffffll))
+
+int qb_schema_run_attend(PGconn *conn, int64_t run_no, int alone, int64_t *holder, struct qb_err *err)
+{
+	const Oid oids[] = { QB_PG_INT8 };
+	uint64_t key_be = htobe64((uint64_t)ATTEND_KEY(run_no));
+	const char *values[] = { (const char *)&key_be };
+	const int lengths[] = { 8 }, formats[] = { 1 };
+	PGresult *res = NULL;
+	bool got = false;
+	int rc = qb_pg_query(conn, alone ? "select pg_try_advisory_lock($1)" : "select pg_try_advisory_lock_shared($1)", 1, oids,
+			     values, lengths, formats, 1, &res, err);
+
+	if (rc == 0 && qb_pg_get_bool(res, 0, 0, &got) != 0)
+		rc = qb_err_set(err, QB_EPG, "the server does not say whether it gave a lock");
+	PQclear(res);
+	if (rc < 0 || got || !holder)
+		return rc < 0 ? qb_err_context(err, "could not lock the run") : got;
+	*holder = 0;
+	/* Of a lock on a bigint the two halves are classid and objid. */
+	rc = qb_pg_query(conn, "select l.pid::bigint from pg_locks l where l.locktype = 'advisory' and l.granted and l.objsubid = 1"
+			 " and l.database = (select oid from pg_database where datname = current_database())"
+			 " and (l.classid::bigint << 32 | l.objid::bigint) = $1 limit 1", 1, oids, values, lengths, formats, 1,
+			 &res, err);
+	if (rc < 0)
+		return rc;
+	if (PQntuples(res) == 1)
+		qb_pg_get_i64(res, 0, 0, holder);
+	PQclear(res);
+	return 0;
 }
 
 int qb_schema_run_ended(PGconn *conn, const char *run_id, struct qb_err *err)

@@ -35,8 +35,17 @@ int qb_schema_run(PGconn *conn, const char *run_id, int64_t *run_no, struct qb_e
 /* 1 when a run of that name is registered, 0, or QB_EPG. */
 int qb_schema_run_is_known(PGconn *conn, const char *run_id, struct qb_err *err);
 
-/* Register a run that begins now. 0; QB_EBUSY when there is one of that name; QB_EPG. */
-int qb_schema_run_begin(PGconn *conn, const char *run_id, struct qb_err *err);
+/*
+ * Register a run that begins now, with its description (packed; 0 bytes: none): what a new segment is made from
+ * when this one is lost. 0; QB_EBUSY when there is one of that name; QB_EPG.
+ */
+int qb_schema_run_begin(PGconn *conn, const char *run_id, const void *meta, size_t meta_bytes, struct qb_err *err);
+
+/*
+ * Be at work on the run, until the connection ends: as one of its syncers, or alone, to take it over. 1; 0: another
+ * session is in the way (alone: *holder, if not NULL, is the server process of one of them); QB_EPG. Never waits.
+ */
+int qb_schema_run_attend(PGconn *conn, int64_t run_no, int alone, int64_t *holder, struct qb_err *err);
 
 /* The run is over: its rows may go when the next one begins. */
 int qb_schema_run_ended(PGconn *conn, const char *run_id, struct qb_err *err);

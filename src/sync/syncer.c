@@ -14,6 +14,7 @@
 #include "shm/fault.h"
 #include "shm/hint.h"
 #include "shm/job.h"
+#include "shm/restore.h"
 #include "shm/seat.h"
 #include "shm/wait.h"
 #include "sync/batch.h"
@@ -118,17 +119,28 @@ void qb_syncer_close(struct qb_syncer *s)
 	free(s);
 }
 
-/* Waits for a statement of a dead predecessor that still runs; one that comes later finds another epoch. */
+/*
+ * Waits for a statement of a dead predecessor that still runs; one that comes later finds another epoch. A segment
+ * that was taken for lost, and rebuilt, is of an earlier life of the run and gets none.
+ */
 static int take_epoch(struct qb_syncer *s, struct qb_err *err)
 {
-	const Oid oids[] = { QB_PG_INT8 };
-	uint64_t run_be = htobe64((uint64_t)s->run_no);
-	const char *values[] = { (const char *)&run_be };
-	const int lengths[] = { 8 }, formats[] = { 1 };
+	const Oid oids[] = { QB_PG_INT8, QB_PG_INT8 };
+	uint32_t life = qb_life_of(qb_load_relaxed64(&s->seg->hdr->mark_epoch));
+	uint64_t run_be = htobe64((uint64_t)s->run_no), life_be = htobe64(life);
+	const char *values[] = { (const char *)&run_be, (const char *)&life_be };
+	const int lengths[] = { 8, 8 }, formats[] = { 1, 1 };
 	PGresult *res = NULL;
-	int rc = qb_pg_query(s->conn, "update qbench.run set epoch = epoch + 1 where run_no = $1 returning epoch, batch",
-			     1, oids, values, lengths, formats, 1, &res, err);
+	int rc = qb_schema_run_attend(s->conn, s->run_no, 0, NULL, err);
 
+	if (rc == 0)
+		return qb_err_set(err, QB_EPG, "the run is being rebuilt from Postgres elsewhere");
+	if (rc > 0)
+		rc = qb_pg_query(s->conn, "update qbench.run set epoch = epoch + 1 where run_no = $1 and epoch >> 32 = $2"
+				 " returning epoch, batch", 2, oids, values, lengths, formats, 1, &res, err);
+	if (rc == 0 && PQntuples(res) == 0)
+		rc = qb_err_set(err, QB_EFENCED, "this run was rebuilt from Postgres: what it does now happens elsewhere, and its "
+				"segment here (life %u of it) is evidence", life);
 	if (rc == 0 && (qb_pg_get_i64(res, 0, 0, &s->epoch) != 0 || qb_pg_get_i64(res, 0, 1, &s->batch_no) != 0))
 		rc = qb_err_set(err, QB_EPG, "the row of this run is gone");
 	PQclear(res);
@@ -290,7 +302,7 @@ static void back_off(struct qb_syncer *s)
 	s->backoff_ns = s->backoff_ns * 2 < BACKOFF_MAX_NS ? s->backoff_ns * 2 : BACKOFF_MAX_NS;
 }
 
-/* 0 connected; QB_EPG when told to leave before that. */
+/* 0 connected; QB_EPG when told to leave before that; QB_EFENCED: the run is somebody else's now, and all is told to leave. */
 static int reconnect(struct qb_syncer *s)
 {
 	uint64_t since = qb_now_ns(), tries = 0;
@@ -301,8 +313,15 @@ static int reconnect(struct qb_syncer *s)
 		back_off(s);
 	for (;;) {
 		qb_err_clear(&err);
-		if (qb_syncer_connect(s, &err) == 0)
+		int rc = qb_syncer_connect(s, &err);
+
+		if (rc == 0)
 			break;
+		if (rc == QB_EFENCED) {
+			qb_log(QB_LOG_ERROR, "%s", err.text);
+			qb_raise_stop(s->seg, QB_STOP_NOW);
+			return rc;
+		}
 		if (qb_load_relaxed32(&s->seg->hdr->stop) >= QB_STOP_NOW)
 			return QB_EPG;
 		note(s, QB_EV_SYNC_LOST, 0, ++tries, 0);
@@ -340,10 +359,12 @@ int qb_syncer_main(struct qb_syncer *s)
 	for (;;) {
 		uint32_t stop = qb_load_relaxed32(&h->stop);
 
-		if (!s->conn && reconnect(s) < 0)
-			return QB_EPG;
+		int rc = s->conn ? 0 : reconnect(s);
+
+		if (rc < 0)
+			return rc;
 		qb_err_clear(&err);
-		int rc = qb_syncer_step(s, stop >= QB_STOP_FINISH, &err);
+		rc = qb_syncer_step(s, stop >= QB_STOP_FINISH, &err);
 
 		if (rc < 0) {
 			rc = refused(s, rc, &err);
