@@ -66,6 +66,7 @@ unit_programs += \
 	%D%/unit/test-recovery \
 	%D%/unit/test-report \
 	%D%/unit/test-resolve \
+	%D%/unit/test-restore \
 	%D%/unit/test-resume \
 	%D%/unit/test-ring \
 	%D%/unit/test-scenario \
@@ -95,6 +96,7 @@ unit_programs += \
 %C%_unit_test_recovery_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_report_LDADD = $(qb_report_libs) $(CHECK_LIBS)
 %C%_unit_test_resolve_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_restore_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_resume_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_ring_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_scenario_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
@@ -117,6 +119,8 @@ pg_programs += \
 	%D%/pg/test-conn \
 	%D%/pg/test-queue \
 	%D%/pg/test-queue-cut \
+	%D%/pg/test-restore \
+	%D%/pg/test-restore-cut \
 	%D%/pg/test-schema \
 	%D%/pg/test-sweep \
 	%D%/pg/test-sync \
@@ -126,6 +130,8 @@ pg_programs += \
 %C%_pg_test_conn_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_test_restore_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_schema_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_sweep_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_sync_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
@@ -234,6 +240,7 @@ pg_scripts += \
 	%D%/pg/ctrl-c.tap \
 	%D%/pg/effects.tap \
 	%D%/pg/full-shm.tap \
+	%D%/pg/host-loss.tap \
 	%D%/pg/jsonl.tap \
 	%D%/pg/kill-all.tap \
 	%D%/pg/kill-roles.tap \
@@ -268,6 +275,7 @@ EXTRA_DIST += \
 	%D%/lib/shm-fixture.h \
 	%D%/pg/pgtest.h \
 	%D%/pg/queuetest.h \
+	%D%/pg/restoretest.h \
 	%D%/pg/synctest.h \
 	%D%/unit/trace-builder.h \
 	%D%/cli/cli.sh \

@@ -176,13 +176,13 @@ static int count_what_there_is(struct qb_restore *r, uint32_t block_data_bytes, 
 
 	set_numbers(&n, r->run_no, block_data_bytes, 0);
 	int rc = ask(r->conn, "select count(*), coalesce(sum((octet_length(payload) + $2 - 1) / $2), 0)::bigint,"
-		     " coalesce(max(job_id), 0), (select count(*) from qbench.outcome where run_no = $1)"
+		     " (select count(*) from qbench.outcome where run_no = $1)"
 		     " from qbench.job where run_no = $1", 2, &n, &res, err);
 
 	if (rc < 0)
 		return rc;
 	if (qb_pg_get_i64(res, 0, 0, (int64_t *)&r->jobs) || qb_pg_get_i64(res, 0, 1, (int64_t *)&r->payload_blocks) ||
-	    qb_pg_get_i64(res, 0, 2, (int64_t *)&r->job_id_max) || qb_pg_get_i64(res, 0, 3, (int64_t *)&r->finished))
+	    qb_pg_get_i64(res, 0, 2, (int64_t *)&r->finished))
 		rc = qb_err_set(err, QB_ECORRUPT, "the jobs of the run cannot be counted");
 	PQclear(res);
 	return rc;

@@ -35,7 +35,6 @@ struct qb_restore {
 	size_t meta_bytes;
 	/* After take: what there is to load, and what need not be. */
 	uint64_t jobs, payload_blocks;  /* blocks of the data size that take was given */
-	uint64_t job_id_max;
 	uint64_t finished;              /* outcomes that are durable */
 	/* After load. */
 	uint64_t how[QB_RESTORED_COUNT];
