@@ -303,6 +303,9 @@ static void print_findings(const struct qb_inspect *in, FILE *out)
 	    in->standing[QB_STANDING_IN_DOUBT])
 		fprintf(out, "Nobody is at work on it: 'qbench recover %s' decides the jobs that "
 			"the dead held.\n", in->path);
+	if (in->same_boot == 0)
+		fputs("Evidence, not truth: what is written above and is not in Postgres happened all the same, but nobody "
+		      "goes on from here.\n'qbench recover --from-postgres=RUN' goes on from what Postgres has.\n", out);
 }
 
 void qb_inspect_print_text(const struct qb_inspect *in, FILE *out)

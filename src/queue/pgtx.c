@@ -118,7 +118,7 @@ static int pgtx_setup(const struct qb_queue_env *env, struct qb_err *err)
 	if (rc == 0 && env->seg->cfg.ledger) {
 		rc = qb_schema_install(conn, err);
 		if (rc == 0)
-			rc = qb_schema_run_begin(conn, env->seg->hdr->run_id, err);
+			rc = qb_schema_run_begin(conn, env->seg->hdr->run_id, NULL, 0, err);
 		if (rc == 0)
 			rc = qb_schema_prune(conn, env->seg->hdr->run_id, err);
 	}

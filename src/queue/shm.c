@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
@@ -38,9 +39,9 @@ static int shm_setup(const struct qb_queue_env *env, struct qb_err *err)
 	if (rc < 0)
 		return rc;
 	rc = qb_schema_install(conn, err);
-	/* One that had a parent is being recovered, and has its row. */
+	/* One that had a parent, or was made by somebody else, is being recovered, and has its row. */
 	if (rc == 0)
-		rc = qb_load_relaxed32(&env->seg->hdr->parent_seat) == 0 ?
+		rc = qb_load_relaxed32(&env->seg->hdr->parent_seat) == 0 && env->seg->hdr->creator_pid == (uint32_t)getpid() ?
 			qb_schema_run_begin(conn, env->seg->hdr->run_id, meta, meta_bytes, err) :
 			qb_schema_run(conn, env->seg->hdr->run_id, &run_no, err);
 	if (rc == 0)

@@ -12,6 +12,7 @@
 #include "base/strbuf.h"
 #include "pg/conn.h"
 #include "run/driver.h"
+#include "run/process.h"
 #include "run/server.h"
 #include "shm/fault.h"
 #include "sync/restore.h"
@@ -171,6 +172,8 @@ int qb_rebuild_segment(struct qb_driver *d, const char *run_id, struct qb_recove
 	struct qb_config_shm usual;
 	struct qb_meta meta = { 0 };
 	struct qb_restore r;
+
+	qb_process_arm_faults(QB_ROLE_TOOL);
 	int rc = qb_restore_open(&r, qb_server_conninfo(d->server), run_id, err);
 
 	if (rc == 0) {

@@ -63,7 +63,7 @@ int qb_restore_list(PGconn *conn, struct qb_strbuf *out, struct qb_err *err)
 	rc = qb_pg_query(conn, "select r.run_id, to_char(r.created_at at time zone 'UTC', 'YYYY-MM-DD HH24:MI:SS'),"
 			 " (select count(*) from qbench.job j where j.run_no = r.run_no)::text,"
 			 " (select count(*) from qbench.outcome o where o.run_no = r.run_no)::text"
-			 " from qbench.run r where ended_at is null order by run_no desc limit 20", 0, NULL, NULL, NULL, NULL, 0,
+			 " from qbench.run r where ended_at is null and meta is not null order by run_no desc limit 20", 0, NULL, NULL, NULL, NULL, 0,
 			 &res, err);
 	if (rc < 0)
 		return qb_err_context(err, "could not list the runs");
@@ -115,8 +115,8 @@ static int find_run(struct qb_restore *r, const char *run_id, struct qb_err *err
 	if (!known || ended)
 		return no_such_run(r->conn, run_id, known ? "has ended" : "is not in that database", err);
 	if (!has_meta)
-		return qb_err_set(err, QB_EUSAGE, "run \"%s\" has no description in Postgres, so nobody knows how to go on "
-				  "with it; its rows are in qbench.job and qbench.outcome under run_no %lld", run_id,
+		return qb_err_set(err, QB_EUSAGE, "run \"%s\" has no description in Postgres (it is not of the library shm), so "
+				  "nobody knows how to go on with it; its rows are in qbench.job and qbench.outcome under run_no %lld", run_id,
 				  (long long)r->run_no);
 	return 0;
 }
