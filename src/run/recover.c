@@ -19,6 +19,7 @@
 #include "run/takeover.h"
 #include "shm/seat.h"
 #include "shm/wait.h"
+#include "sync/restore.h"
 
 static void count_states(const struct qb_seg *seg, uint64_t by_state[QB_JOB_STATE_COUNT])
 {
@@ -103,7 +104,10 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 {
 	struct qb_queue_env env = { .seg = &d->seg, .role = QB_ROLE_DRIVER, .conninfo = qb_server_conninfo(d->server) };
 
-	return d->ops->setup(&env, err);
+	int rc = d->ops->setup(&env, err);
+
+	/* Before anybody is started: its workers would run jobs that others have run or run now. */
+	return rc == 0 ? qb_restore_is_current(env.conninfo, &d->seg, err) : rc;
 }
 
 static int sit_down(struct qb_driver *d, struct qb_err *err)

@@ -74,6 +74,29 @@ int qb_restore_list(PGconn *conn, struct qb_strbuf *out, struct qb_err *err)
 	return 0;
 }
 
+int qb_restore_is_current(const char *conninfo, const struct qb_seg *seg, struct qb_err *err)
+{
+	const Oid oids[] = { QB_PG_TEXT };
+	const char *values[] = { seg->hdr->run_id };
+	uint32_t life = qb_life_of(qb_load_relaxed64(&seg->hdr->mark_epoch));
+	int64_t epoch = 0;
+	PGresult *res = NULL;
+	PGconn *conn;
+	int rc = qb_pg_connect(conninfo, "qbench restore", CONNECT_NS, &conn, err);
+
+	if (rc < 0)
+		return rc;
+	rc = qb_pg_query(conn, "select epoch from qbench.run where run_id = $1", 1, oids, values, NULL, NULL, 1, &res, err);
+	if (rc == 0 && qb_pg_get_i64(res, 0, 0, &epoch) != 0)
+		rc = qb_err_set(err, QB_EPG, "the row of this run is gone");
+	if (rc == 0 && qb_life_of((uint64_t)epoch) != life)
+		rc = qb_err_set(err, QB_EFENCED, "this run was rebuilt from Postgres: it is in life %u, and this segment, of life "
+				"%u, is evidence", qb_life_of((uint64_t)epoch), life);
+	PQclear(res);
+	PQfinish(conn);
+	return rc;
+}
+
 static int no_such_run(PGconn *conn, const char *run_id, const char *why, struct qb_err *err)
 {
 	struct qb_strbuf list = { 0 };

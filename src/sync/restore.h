@@ -60,6 +60,12 @@ void qb_restore_publish(const struct qb_restore *r, const struct qb_seg *seg);
 void qb_restore_close(struct qb_restore *r);
 
 /*
+ * Is that segment of the run's present life? 0; QB_EFENCED: the run was rebuilt from Postgres since, and what this
+ * segment holds is evidence; QB_EPG.
+ */
+int qb_restore_is_current(const char *conninfo, const struct qb_seg *seg, struct qb_err *err);
+
+/*
  * The runs of that database that have not ended, newest first, in one line; "" when there are none.
  * 0, or QB_EPG.
  */
