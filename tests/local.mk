@@ -203,7 +203,10 @@ crash_bugs = \
 	%D%/crash/bugs/47-published-before-filled.patch \
 	%D%/crash/bugs/50-seat-read-before-it-is-closed.patch \
 	%D%/crash/bugs/51-late-child-stores-its-start-time.patch \
-	%D%/crash/bugs/52-driver-judged-and-not-closed.patch
+	%D%/crash/bugs/52-driver-judged-and-not-closed.patch \
+	%D%/crash/bugs/70-attempts-begin-anew.patch \
+	%D%/crash/bugs/71-lost-taken-for-never-started.patch \
+	%D%/crash/bugs/72-rebuilt-in-the-same-life.patch
 EXTRA_DIST += $(crash_bugs)
 # shm/ once more: with its fault points, and with a switch before each atomic access.
 check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a

@@ -170,7 +170,8 @@ int qb_tend_poll(struct qb_driver *d, struct qb_err *err)
 		if (WIFEXITED(status) && WEXITSTATUS(status) == 0 && qb_load_relaxed32(&d->seg.hdr->stop) >= QB_STOP_DRAIN)
 			/* Stop does not go back, so no successor could serve. */
 			return d->stopping ? 0 : qb_err_set(err, QB_ECHILD, "the parent process and all workers left in the "
-							    "middle of the run: somebody sent it a SIGTERM");
+							    "middle of the run: see the messages above, or "
+							    "somebody sent it a SIGTERM");
 		d->parent_deaths = was_ready ? 0 : d->parent_deaths + 1;
 		if (d->parent_deaths >= DEATHS_MAX)
 			return qb_err_set(err, QB_ECHILD, "%u parent processes in a row died before they were ready; "
