@@ -117,6 +117,7 @@ pg_programs += \
 	%D%/pg/test-array \
 	%D%/pg/test-cluster \
 	%D%/pg/test-conn \
+	%D%/pg/test-effects \
 	%D%/pg/test-queue \
 	%D%/pg/test-queue-cut \
 	%D%/pg/test-restore \
@@ -128,6 +129,7 @@ pg_programs += \
 %C%_pg_test_array_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_cluster_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_conn_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
+%C%_pg_test_effects_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
