@@ -154,6 +154,9 @@ crash_programs += \
 	%D%/crash/seat-names \
 	%D%/crash/steps
 crash_scripts += %D%/crash/steps-builds.tap
+# The protocol as a model, searched whole; skipped without spin.
+crash_scripts += %D%/promela/spin.tap
+EXTRA_DIST += %D%/promela/claim.pml %D%/promela/resolve.pml
 EXTRA_DIST += %D%/crash/README.md
 
 # What they are worth: each known bug, put in on purpose, is found by one of them.  It compiles
@@ -267,6 +270,7 @@ build_scripts = %D%/build/clone.tap
 # ---- lint: rules that a reader should not have to check.
 lint_scripts = \
 	%D%/lint/check-layout.tap \
+	%D%/lint/check-model.tap \
 	%D%/lint/check-rooms.tap \
 	%D%/lint/check-sql.tap \
 	%D%/lint/check-tags.tap \
