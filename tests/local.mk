@@ -114,6 +114,8 @@ model_programs += \
 
 # ---- pg: against a real server; skipped without one
 pg_programs += \
+	%D%/pg/faults \
+	%D%/pg/faults-full \
 	%D%/pg/test-array \
 	%D%/pg/test-cluster \
 	%D%/pg/test-conn \
@@ -125,7 +127,10 @@ pg_programs += \
 	%D%/pg/test-schema \
 	%D%/pg/test-sweep \
 	%D%/pg/test-sync \
-	%D%/pg/test-sync-cut
+	%D%/pg/test-sync-cut \
+	%D%/pg/wire
+%C%_pg_faults_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_faults_full_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_array_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_cluster_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_conn_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
@@ -138,6 +143,8 @@ pg_programs += \
 %C%_pg_test_sweep_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_sync_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_sync_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_wire_SOURCES = %D%/pg/wire.c %D%/lib/proxy.c %D%/lib/proxy.h
+%C%_pg_wire_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 
 endif
 
@@ -282,6 +289,7 @@ lint_scripts = \
 %C%_lint_print_layout_LDADD = $(qb_shm_libs)
 EXTRA_DIST += \
 	%D%/lib/shm-fixture.h \
+	%D%/pg/loadtest.h \
 	%D%/pg/pgtest.h \
 	%D%/pg/queuetest.h \
 	%D%/pg/restoretest.h \

@@ -223,20 +223,33 @@ static int drive_connect(PGconn *conn, uint64_t deadline_ns)
 	}
 }
 
-/* Settings that a connection parameter cannot carry to every server (and every pooler). */
-static int set_session(PGconn *conn, struct qb_err *err)
+/* Servers on other systems than Linux, and others of the same protocol, may refuse it: then it stays as it is. */
+static int set_if_possible(PGconn *conn, const char *sql, struct qb_err *err)
 {
-	int ret = qb_pg_exec(conn, "SET search_path = pg_catalog, pg_temp", err);
+	int ret = qb_pg_exec(conn, sql, err);
 
-	if (ret < 0 || PQserverVersion(conn) < 140000)
-		return ret;
-	/* Servers on other systems than Linux, and others of the same protocol, may refuse it. */
-	ret = qb_pg_exec(conn, "SET client_connection_check_interval = 200", err);
 	if (ret == QB_EPG && PQstatus(conn) == CONNECTION_OK) {
 		qb_err_clear(err);
 		qb_pg_set_sqlstate(NULL);
 		ret = 0;
 	}
+	return ret;
+}
+
+/* Settings that a connection parameter cannot carry to every server (and every pooler). */
+static int set_session(PGconn *conn, struct qb_err *err)
+{
+	int ret = qb_pg_exec(conn, "SET search_path = pg_catalog, pg_temp", err);
+
+	/*
+	 * A statement whose last bytes never come keeps its locks until the server gives its client up: two hours
+	 * with the usual settings of the system. Without effect on Unix sockets, whose end is always seen.
+	 */
+	if (ret == 0)
+		ret = set_if_possible(conn, "SET tcp_keepalives_idle = 5; SET tcp_keepalives_interval = 2;"
+				      "SET tcp_keepalives_count = 3; SET tcp_user_timeout = 10000", err);
+	if (ret == 0 && PQserverVersion(conn) >= 140000)
+		ret = set_if_possible(conn, "SET client_connection_check_interval = 200", err);
 	return ret;
 }
 

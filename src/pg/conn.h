@@ -28,7 +28,8 @@
  *
  * Sets application_name, client_encoding UTF8, search_path "pg_catalog, pg_temp" (so callers write
  * qualified names), client_connection_check_interval where the server has it, and limits for dead
- * TCP peers unless the conninfo has its own.  synchronous_commit and the rest stay as they are.
+ * TCP peers: the server's, and ours unless the conninfo has its own.  synchronous_commit and the rest
+ * stay as they are.
  *
  * 0 and *out (caller: PQfinish); QB_EUSAGE when the string cannot be read; QB_ETIMEOUT; QB_EPG.
  * No error text contains the conninfo or a password.

@@ -99,6 +99,12 @@ int qb_pg_poll(int fd, short events, int extra_fd, uint64_t deadline_ns, short r
 	return n;
 }
 
+/* Where the server's own words leave the user alone. */
+static const char *what_to_do(const char *sqlstate)
+{
+	return sqlstate && !strcmp(sqlstate, "53100") ? "; the server's disk is full: free space there" : "";
+}
+
 int qb_pg_check_result(PGconn *conn, const PGresult *res, const char *what, struct qb_err *err)
 {
 	const char *message, *sqlstate;
@@ -120,8 +126,8 @@ int qb_pg_check_result(PGconn *conn, const PGresult *res, const char *what, stru
 	qb_pg_set_sqlstate(sqlstate);
 	if (message) {
 		qb_pg_one_line(line, sizeof(line), message);
-		return qb_err_set(err, QB_EPG, "%s: %s (SQLSTATE %s)", what, line,
-				  sqlstate ? sqlstate : "unknown");
+		return qb_err_set(err, QB_EPG, "%s: %s (SQLSTATE %s)%s", what, line,
+				  sqlstate ? sqlstate : "unknown", what_to_do(sqlstate));
 	}
 	message = PQresultErrorMessage(res);
 	qb_pg_one_line(line, sizeof(line), *message ? message : PQerrorMessage(conn));

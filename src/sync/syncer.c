@@ -120,29 +120,39 @@ void qb_syncer_close(struct qb_syncer *s)
 }
 
 /*
- * Waits for a statement of a dead predecessor that still runs; one that comes later finds another epoch. A segment
- * that was taken for lost, and rebuilt, is of an earlier life of the run and gets none.
+ * Waits for a statement of a dead predecessor that still runs; one that comes later finds another epoch. Compared
+ * first: a claim of an earlier connection of our own, held up on its way, must not shut us out. A segment that was taken
+ * for lost, and rebuilt, is of an earlier life of the run and gets none.
  */
 static int take_epoch(struct qb_syncer *s, struct qb_err *err)
 {
 	const Oid oids[] = { QB_PG_INT8, QB_PG_INT8 };
 	uint32_t life = qb_life_of(qb_load_relaxed64(&s->seg->hdr->mark_epoch));
-	uint64_t run_be = htobe64((uint64_t)s->run_no), life_be = htobe64(life);
-	const char *values[] = { (const char *)&run_be, (const char *)&life_be };
+	uint64_t arg_be[] = { htobe64((uint64_t)s->run_no), 0 };
+	const char *values[] = { (const char *)&arg_be[0], (const char *)&arg_be[1] };
 	const int lengths[] = { 8, 8 }, formats[] = { 1, 1 };
 	PGresult *res = NULL;
+	int64_t seen = 0;
 	int rc = qb_schema_run_attend(s->conn, s->run_no, 0, NULL, err);
 
 	if (rc == 0)
 		return qb_err_set(err, QB_EPG, "the run is being rebuilt from Postgres elsewhere");
 	if (rc > 0)
-		rc = qb_pg_query(s->conn, "update qbench.run set epoch = epoch + 1 where run_no = $1 and epoch >> 32 = $2"
-				 " returning epoch, batch", 2, oids, values, lengths, formats, 1, &res, err);
-	if (rc == 0 && PQntuples(res) == 0)
-		rc = qb_err_set(err, QB_EFENCED, "this run was rebuilt from Postgres: what it does now happens elsewhere, and its "
-				"segment here (life %u of it) is evidence", life);
-	if (rc == 0 && (qb_pg_get_i64(res, 0, 0, &s->epoch) != 0 || qb_pg_get_i64(res, 0, 1, &s->batch_no) != 0))
+		rc = qb_pg_query(s->conn, "select epoch from qbench.run where run_no = $1", 1, oids, values, lengths, formats,
+				 1, &res, err);
+	if (rc == 0 && qb_pg_get_i64(res, 0, 0, &seen) != 0)
 		rc = qb_err_set(err, QB_EPG, "the row of this run is gone");
+	PQclear(res);
+	if (rc < 0)
+		return rc;
+	if (qb_life_of((uint64_t)seen) != life)
+		return qb_err_set(err, QB_EFENCED, "this run was rebuilt from Postgres: what it does now happens elsewhere, and its "
+				  "segment here (life %u of it) is evidence", life);
+	arg_be[1] = htobe64((uint64_t)seen);
+	rc = qb_pg_query(s->conn, "update qbench.run set epoch = epoch + 1 where run_no = $1 and epoch = $2"
+			 " returning epoch, batch", 2, oids, values, lengths, formats, 1, &res, err);
+	if (rc == 0 && (qb_pg_get_i64(res, 0, 0, &s->epoch) != 0 || qb_pg_get_i64(res, 0, 1, &s->batch_no) != 0))
+		rc = qb_err_set(err, QB_EPG, "somebody else took the epoch of this run at the same time");
 	PQclear(res);
 	return rc;
 }

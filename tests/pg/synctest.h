@@ -387,7 +387,7 @@ static inline void everything_once(struct world *w)
 
 static struct qb_cluster *shared;
 
-static void shared_start(void)
+static inline void shared_start(void)
 {
 	struct qb_cluster_config config = { .base_dir = pgtest_base, .not_durable = true };
 	struct qb_err err = { 0 };
@@ -399,7 +399,7 @@ static void shared_start(void)
 	install_watched(qb_cluster_conninfo(shared));
 }
 
-static void shared_stop(void)
+static inline void shared_stop(void)
 {
 	qb_cluster_destroy(shared, NULL, NULL);
 	shared = NULL;
