@@ -73,7 +73,13 @@ enum qb_effect_class {
 };
 
 /* Bits of qb_job_shm.sync: gen:26 (the low bits of the word's gen) | stage:6 | attempt:16, only the syncer writes. */
-enum qb_sync_stage { QB_SYNC_NONE = 0, QB_SYNC_ACCEPTED = 1, QB_SYNC_RETRY = 2, QB_SYNC_FINAL = 3 };
+enum qb_sync_stage {
+	QB_SYNC_NONE = 0,
+	QB_SYNC_ACCEPTED = 1,
+	QB_SYNC_RETRY = 2,              /* waiting, that attempt */
+	QB_SYNC_FINAL = 3,              /* ambiguous, that attempt */
+	QB_SYNC_ENDED = 4,              /* its outcome; the slot is about to be freed, or kept for a standby server */
+};
 
 static inline uint64_t qb_sync(uint32_t gen, uint32_t stage, uint32_t attempt)
 {
@@ -180,7 +186,7 @@ enum qb_event_type {
 	QB_EV_TAKEN_OVER = 16,          /* a new parent; arg0 = ns it took, arg1 = processes proved dead */
 	QB_EV_SYNC_COMMITTED = 17,      /* syncer; arg0 = rows, arg1 = ns of the commit, job_id = batch number */
 	QB_EV_SYNC_LOST = 18,           /* syncer; connection lost; arg0 = tries so far */
-	QB_EV_SYNC_BACK = 19,           /* syncer; connected again; arg0 = ns without */
+	QB_EV_SYNC_BACK = 19,           /* syncer; connected again; arg0 = ns without, arg1 = rows that the server had lost and gets again, job_id = outcomes lost for good */
 	QB_EV_RESOURCE_SAMPLE = 20,     /* driver; arg0 = resident bytes of all processes, arg1 = processes */
 	QB_EV_VERDICT = 21,             /* driver; job_id = kill number; arg0, arg1 see run/ */
 	QB_EV_PROCESS_STOPPED = 22,     /* the process itself; orderly end; kind = role, slot_idx = seat */
@@ -218,6 +224,7 @@ struct qb_event_ring_shm {
 	uint64_t pad[13];
 	struct {
 		qb_au64 next QB_ALIGNED(QB_CACHELINE);  /* (reader) next position to read */
+		qb_au64 known;  /* (syncer) those before it are in Postgres, and kept for a standby server; 0 = none */
 	} reader[QB_READER_COUNT];
 	/* followed by event_count records */
 } QB_ALIGNED(QB_CACHELINE);
@@ -332,6 +339,19 @@ struct qb_section_shm {
 
 struct qb_triple_shm { qb_au64 raw, mono_ns, wall_ns, pad; };
 
+/* What servers that took over in a failover did not have, over the whole run: rows, see doc/sync.md. */
+struct qb_loss_shm {
+	qb_au64 epoch;                  /* mark_epoch when the last one was met: which one that was */
+	qb_au64 rewinds;                /* how often a server was behind mark_batch */
+	qb_au64 accepted;               /* live jobs that it did not have; sent again */
+	qb_au64 changes;                /* live jobs that it had in an earlier state; sent again */
+	qb_au64 outcomes;               /* outcomes that it did not have; sent again */
+	qb_au64 events;                 /* events that it did not have; sent again */
+	qb_au64 gone_batches;           /* batches that it did not have and of which nothing was kept */
+	qb_au64 gone;                   /* outcomes in those, at least: lost for good */
+};
+QB_ASSERT_SIZE(qb_loss_shm, 64);
+
 /* How far the end has come; only grows. */
 enum qb_stop {
 	QB_STOP_NO = 0,
@@ -390,12 +410,19 @@ struct qb_header_shm {
 	qb_au64 mark_events;            /* events that are durable */
 	qb_au64 mark_commit_wall_ns;
 	qb_au32 mark_connected;         /* 1 = the syncer has a connection */
-	uint32_t pad2;
+	qb_au32 mark_kept;              /* slots whose outcome is durable, kept until the standby servers have it */
+	qb_au64 mark_released;          /* nothing of this batch and those before it is kept any more */
+	qb_au64 mark_timeline;          /* of the server that the syncer was last connected to, 0 = none */
 
 	qb_au64 sleepers[64] QB_ALIGNED(QB_CACHELINE); /* (*) bit per seat: parked and able to take a job */
 
 	qb_au64 ready QB_ALIGNED(QB_CACHELINE); /* (C) QB_READY_WORD, stored last */
 	uint64_t pad3[15];
+
+	/* (syncer) loss[loss_idx & 1] is whole; the other one is being written */
+	struct qb_loss_shm loss[2] QB_ALIGNED(QB_CACHELINE);
+	qb_au32 loss_idx;
+	uint32_t pad4[31];
 } QB_ALIGNED(QB_PAGE_BYTES);
 QB_ASSERT_OFF(qb_header_shm, endian, 8);
 QB_ASSERT_OFF(qb_header_shm, layout_fp, 32);

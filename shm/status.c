@@ -28,6 +28,7 @@ static const char *own_text(int code)
 	case QB_EINTR: return "interrupted";
 	case QB_ETORN: return "ends inside a block";
 	case QB_EBUSY: return "held by another live process";
+	case QB_ECLUSTER: return "not the Postgres of this run";
 	}
 	return "unknown error";
 }

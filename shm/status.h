@@ -32,6 +32,7 @@ enum qb_status {
 	QB_EINTR = -2019,       /* interrupted by the user */
 	QB_ETORN = -2020,       /* record: the file ends inside a block */
 	QB_EBUSY = -2021,       /* held by another live process */
+	QB_ECLUSTER = -2022,    /* not the Postgres of this run: another cluster, or one that a failover left behind */
 };
 
 enum qb_result {

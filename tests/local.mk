@@ -120,6 +120,7 @@ pg_programs += \
 	%D%/pg/test-cluster \
 	%D%/pg/test-conn \
 	%D%/pg/test-effects \
+	%D%/pg/test-failover \
 	%D%/pg/test-queue \
 	%D%/pg/test-queue-cut \
 	%D%/pg/test-restore \
@@ -135,6 +136,7 @@ pg_programs += \
 %C%_pg_test_cluster_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_conn_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_effects_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_failover_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
@@ -290,6 +292,7 @@ lint_scripts = \
 EXTRA_DIST += \
 	%D%/lib/shm-fixture.h \
 	%D%/pg/loadtest.h \
+	%D%/pg/failover.h \
 	%D%/pg/pgtest.h \
 	%D%/pg/queuetest.h \
 	%D%/pg/restoretest.h \

@@ -49,6 +49,20 @@ const char *qb_cluster_version(const struct qb_cluster *c)
 	return c->version;
 }
 
+bool qb_cluster_has_standby(const char *bindir)
+{
+	char *dir, *path;
+	bool has;
+
+	if (qb_cluster_find_bindir(bindir, &dir, NULL) < 0)
+		return false;
+	path = qb_xasprintf("%s/pg_basebackup", dir);
+	has = access(path, X_OK) == 0;
+	free(path);
+	free(dir);
+	return has;
+}
+
 pid_t qb_cluster_pid(const struct qb_cluster *c)
 {
 	return c->server.pid;

@@ -38,6 +38,11 @@ struct qb_cluster_config {
 	bool not_durable;
 	/* Lines for postgresql.conf after ours ("name = value"), NULL-terminated, or NULL. */
 	const char *const *settings;
+	/*
+	 * A running one: the new one begins as its standby server (pg_basebackup), streams from it, and can be made
+	 * a primary with pg_promote().  Its settings are copied, too.
+	 */
+	const struct qb_cluster *standby_of;
 	/* Looked at while waiting; nonzero ends the start with QB_EINTR. May be NULL. */
 	const volatile sig_atomic_t *interrupted;
 };
@@ -61,6 +66,8 @@ int qb_cluster_start(const struct qb_cluster_config *config, struct qb_cluster *
 const char *qb_cluster_conninfo(const struct qb_cluster *c);
 const char *qb_cluster_dir(const struct qb_cluster *c);
 const char *qb_cluster_log_path(const struct qb_cluster *c);
+/* May a standby server be made with the programs in bindir (NULL: as above)? */
+bool qb_cluster_has_standby(const char *bindir);
 const char *qb_cluster_bindir(const struct qb_cluster *c);
 /* As "postgres --version" has it: "postgres (PostgreSQL) 15.4". */
 const char *qb_cluster_version(const struct qb_cluster *c);

@@ -11,5 +11,6 @@ noinst_LIBRARIES += %D%/libqb-pg.a
 	%D%/owner.c %D%/owner.h \
 	%D%/setup.c %D%/setup.h \
 	%D%/spawn.c %D%/spawn.h \
+	%D%/standby.c %D%/standby.h \
 	%D%/sweep.c \
 	%D%/value.c

@@ -160,6 +160,28 @@ int qb_pg_report_child(const struct qb_cluster *c, const char *what, int status,
 			  *tail ? tail : "nothing was written");
 }
 
+/* The program that makes the data directory, with its output kept for the message. */
+static int make_data(struct qb_cluster *c, const char *path, const char *const *argv, const char *what,
+		     struct qb_err *err)
+{
+	char *log_path = qb_xasprintf("%s/initdb.log", c->dir);
+	struct qb_pg_program program;
+	int log_fd = qb_pg_open_log(log_path), ret;
+
+	if (log_fd < 0) {
+		ret = qb_err_errno(err, -log_fd, "could not write %s", log_path);
+		goto out;
+	}
+	program = qb_pg_program_of(c, path, argv, c->dir, log_fd);
+	ret = qb_pg_run(&program, INITDB_TIMEOUT_NS, c->interrupted, err);
+	if (ret > 0)
+		ret = qb_pg_report_child(c, what, ret, log_fd, err);
+	close(log_fd);
+out:
+	free(log_path);
+	return ret;
+}
+
 static int run_initdb(struct qb_cluster *c, struct qb_err *err)
 {
 	char *path = qb_xasprintf("%s/initdb", c->bindir);
@@ -168,23 +190,20 @@ static int run_initdb(struct qb_cluster *c, struct qb_err *err)
 		path, "-D", c->data_dir, "-A", "trust", "-U", "qbench", "--encoding=UTF8",
 		"--locale=C", "--no-sync", NULL,
 	};
-	char *log_path = qb_xasprintf("%s/initdb.log", c->dir);
-	struct qb_pg_program program;
-	int log_fd, ret;
+	int ret = make_data(c, path, argv, "initdb could not make the private server's data", err);
 
-	log_fd = qb_pg_open_log(log_path);
-	if (log_fd < 0) {
-		ret = qb_err_errno(err, -log_fd, "could not write %s", log_path);
-		goto out;
-	}
-	program = qb_pg_program_of(c, path, argv, c->dir, log_fd);
-	ret = qb_pg_run(&program, INITDB_TIMEOUT_NS, c->interrupted, err);
-	if (ret > 0)
-		ret = qb_pg_report_child(c, "initdb could not make the private server's data", ret,
-					 log_fd, err);
-	close(log_fd);
-out:
-	free(log_path);
+	free(path);
+	return ret;
+}
+
+static int run_basebackup(struct qb_cluster *c, const struct qb_cluster *primary, struct qb_err *err)
+{
+	char *path = qb_xasprintf("%s/pg_basebackup", c->bindir);
+	const char *const argv[] = {
+		path, "-D", c->data_dir, "-d", primary->conninfo, "-R", "-X", "stream", "-c", "fast", "--no-sync", NULL,
+	};
+	int ret = make_data(c, path, argv, "pg_basebackup could not copy the primary's data", err);
+
 	free(path);
 	return ret;
 }
@@ -259,7 +278,7 @@ int qb_pg_setup(struct qb_cluster *c, const struct qb_cluster_config *config, st
 	if (ret < 0)
 		return ret;
 	name_paths(c);
-	ret = run_initdb(c, err);
+	ret = config->standby_of ? run_basebackup(c, config->standby_of, err) : run_initdb(c, err);
 	if (ret < 0)
 		return ret;
 	return write_settings(c, config, err);

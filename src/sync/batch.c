@@ -32,6 +32,7 @@ int qb_batch_open(struct qb_batch *b, const struct qb_seg *seg, uint32_t own_sea
 	memset(b, 0, sizeof(*b));
 	b->seg = seg;
 	b->own_seat = own_seat;
+	b->keeps = seg->cfg.replicas > 0;
 	b->source = calloc(seats, sizeof(*b->source));
 	b->taken = calloc(seats, sizeof(*b->taken));
 	b->payload = malloc(QB_PAYLOAD_BYTES_MAX);
@@ -164,10 +165,14 @@ static uint32_t add_job(struct qb_batch *b, uint32_t slot_idx, uint64_t wall_les
 	/* [batch.R1] Sees: the job as its last step left it. Pairs with: [job.W2], [job.W5], [job.W8], [recovery.W1]. */
 	uint64_t word = qb_load_acquire64(&job->word);
 	uint64_t sync = qb_load_acquire64(&job->sync);
-	int accepted = qb_sync_gen(sync) == qb_word_gen(word) && qb_sync_stage_of(sync) >= QB_SYNC_ACCEPTED;
+	uint32_t stage = qb_sync_gen(sync) == qb_word_gen(word) ? qb_sync_stage_of(sync) : QB_SYNC_NONE;
+	int accepted = stage >= QB_SYNC_ACCEPTED;
 	uint32_t bytes = 64;
 
 	if (!qb_job_is_dirty(job, word) || qb_word_state(word) == QB_JOB_SYNCED)
+		return 0;
+	/* Durable, and kept for a standby server; a recovery may have set its bit. */
+	if (b->keeps && !b->again && stage == QB_SYNC_ENDED)
 		return 0;
 	if (b->resolve && qb_resolve_takes(b->resolve, slot_idx, word))
 		return 0;
@@ -187,6 +192,9 @@ static uint32_t add_job(struct qb_batch *b, uint32_t slot_idx, uint64_t wall_les
 		break;
 	default:
 		bytes += (uint32_t)add_live(b, slot_idx, word, wall_less_mono);
+		/* After a failover the row may be there as it was earlier. */
+		if (b->again)
+			add_change(b, slot_idx, word, wall_less_mono);
 		break;
 	}
 	b->jobs[b->jobs_count].slot_idx = slot_idx;
@@ -261,7 +269,7 @@ uint32_t qb_batch_gather(struct qb_batch *b)
 {
 	for (unsigned c = 0; c < QB_COL_COUNT; c++)
 		qb_pg_array_reset(&b->col[c]);
-	b->jobs_count = b->events_count = 0;
+	b->jobs_count = b->events_count = b->events_new = 0;
 	b->is_cut = 0;
 	gather_jobs(b);
 	gather_events(b);
@@ -277,6 +285,46 @@ void qb_batch_undo(struct qb_batch *b)
 	b->jobs_count = b->events_count = 0;
 }
 
+/* What the batch says of that job. */
+static uint32_t stage_of(uint64_t word)
+{
+	switch (qb_word_state(word)) {
+	case QB_JOB_READY:
+	case QB_JOB_CLAIMED:
+	case QB_JOB_STARTED:
+		return QB_SYNC_ACCEPTED;
+	case QB_JOB_WAITING:
+		return QB_SYNC_RETRY;
+	case QB_JOB_AMBIGUOUS:
+		return QB_SYNC_FINAL;
+	default:
+		return QB_SYNC_ENDED;
+	}
+}
+
+static void events_done(struct qb_batch *b)
+{
+	for (uint32_t seat = 1; seat < b->seg->cfg.seat_count; seat++) {
+		struct qb_event_source *s = &b->source[seat];
+
+		if (!b->taken[seat])
+			continue;
+		if (!b->keeps) {
+			qb_event_consumed(s, b->taken[seat]);
+			b->events_new += b->taken[seat];
+			continue;
+		}
+		uint64_t known = qb_load_relaxed64(&s->ring->reader[QB_READER_SYNC].known);
+
+		s->next += b->taken[seat];
+		if (s->next <= known)
+			continue;
+		b->events_new += (uint32_t)(s->next - known < b->taken[seat] ? s->next - known : b->taken[seat]);
+		/* [batch.W2] Publishes: "committed, and still here". Pairs with: a look at it after this process. */
+		qb_store_release64(&s->ring->reader[QB_READER_SYNC].known, s->next);
+	}
+}
+
 uint32_t qb_batch_done(struct qb_batch *b, uint32_t *finished)
 {
 	const struct qb_seg *seg = b->seg;
@@ -286,28 +334,44 @@ uint32_t qb_batch_done(struct qb_batch *b, uint32_t *finished)
 	for (uint32_t i = 0; i < b->jobs_count; i++) {
 		struct qb_job_shm *job = &seg->jobs[b->jobs[i].slot_idx];
 		uint64_t w = b->jobs[i].word, old = qb_load_acquire64(&job->sync);
-		uint32_t state = qb_word_state(w), stage = QB_SYNC_ACCEPTED;
+		uint32_t stage = qb_sync_gen(old) == qb_word_gen(w) ? qb_sync_stage_of(old) : QB_SYNC_NONE;
 
-		if (state == QB_JOB_WAITING)
-			stage = QB_SYNC_RETRY;
-		else if (state != QB_JOB_READY && state != QB_JOB_CLAIMED && state != QB_JOB_STARTED)
-			stage = QB_SYNC_FINAL;
-		accepted += qb_sync_gen(old) != qb_word_gen(w) || qb_sync_stage_of(old) == QB_SYNC_NONE;
+		accepted += stage == QB_SYNC_NONE;
 		/*
 		 * [batch.W1] Publishes: "committed". Pairs with: [job.R3].
 		 * Killed before this: sent again, found there.
 		 */
-		qb_store_release64(&job->sync, qb_sync(qb_word_gen(w), stage, qb_word_attempt(w)));
+		qb_store_release64(&job->sync, qb_sync(qb_word_gen(w), stage_of(w), qb_word_attempt(w)));
 		QB_FAULT("batch.done.after-sync");
-		if (state == QB_JOB_DONE || state == QB_JOB_FAILED || state == QB_JOB_DEAD) {
+		if (!qb_word_is_ended(w))
+			continue;
+		if (!b->keeps)
 			qb_job_free(seg, b->jobs[i].slot_idx, w);
-			++*finished;
-		}
+		*finished += !b->keeps || stage != QB_SYNC_ENDED;
 	}
-	for (uint32_t seat = 1; seat < seg->cfg.seat_count; seat++) {
-		if (b->taken[seat])
-			qb_event_consumed(&b->source[seat], b->taken[seat]);
-	}
+	events_done(b);
 	QB_FAULT("batch.done.after-events");
 	return accepted;
+}
+
+void qb_batch_events_again(struct qb_batch *b)
+{
+	if (!b->keeps)
+		return;
+	for (uint32_t seat = 1; seat < b->seg->cfg.seat_count; seat++)
+		qb_event_source_open(&b->source[seat], b->seg, seat, QB_READER_SYNC);
+}
+
+void qb_batch_events_release(struct qb_batch *b, const uint64_t *next)
+{
+	for (uint32_t seat = 1; seat < b->seg->cfg.seat_count; seat++) {
+		struct qb_event_source ahead = b->source[seat];
+		uint64_t from = qb_load_relaxed64(&ahead.ring->reader[QB_READER_SYNC].next);
+
+		if (next[seat] <= from)
+			continue;
+		/* The source has read on; only what it gave away is told. */
+		ahead.next = from;
+		qb_event_consumed(&ahead, (uint32_t)(next[seat] - from));
+	}
 }

@@ -44,11 +44,22 @@ struct qb_batch {
 	struct qb_batch_job jobs[QB_BATCH_JOBS_MAX];
 	uint32_t jobs_count, events_count;
 	int is_cut;             /* the last gathering left something behind */
+	int keeps;              /* --replicas: done does not free, see retain.h */
+	int again;              /* set by the caller: rows may be there already, and in an older state */
+	uint32_t events_new;    /* of events_count, those that were not known to be durable */
 	uint32_t own_seat;
 	uint32_t next_slot, next_seat;          /* where the next gathering begins: nobody starves */
 	struct qb_pg_array col[QB_COL_COUNT];
 	uint8_t *payload;
 };
+
+/* The words whose news is an outcome. */
+static inline int qb_word_is_ended(uint64_t word)
+{
+	uint32_t state = qb_word_state(word);
+
+	return state == QB_JOB_DONE || state == QB_JOB_FAILED || state == QB_JOB_DEAD;
+}
 
 int qb_batch_open(struct qb_batch *b, const struct qb_seg *seg, uint32_t own_seat);     /* 0 or -ENOMEM */
 void qb_batch_close(struct qb_batch *b);
@@ -62,7 +73,15 @@ uint32_t qb_batch_gather(struct qb_batch *b);
 /* It did not commit, or nobody knows: put the dirty bits back, keep the events unread. */
 void qb_batch_undo(struct qb_batch *b);
 
-/* It is durable: mark the jobs, free the finished ones, let the events go. Returns jobs newly accepted. */
+/*
+ * It is durable: mark the jobs, free the finished ones, let the events go (unless it keeps). Returns jobs newly
+ * accepted; *finished: outcomes that are newly durable.
+ */
 uint32_t qb_batch_done(struct qb_batch *b, uint32_t *finished);
+
+/* Where it keeps: read again the events that were not let go. */
+void qb_batch_events_again(struct qb_batch *b);
+/* Where it keeps: those before next[seat] may go. */
+void qb_batch_events_release(struct qb_batch *b, const uint64_t *next);
 
 #endif

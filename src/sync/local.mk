@@ -5,6 +5,8 @@ noinst_LIBRARIES += %D%/libqb-sync.a
 	%D%/effect.c %D%/effect.h \
 	%D%/resolve.c %D%/resolve.h \
 	%D%/restore.c %D%/restore.h \
+	%D%/retain.c %D%/retain.h \
+	%D%/rewind.c %D%/rewind.h \
 	%D%/schema.c %D%/schema.h \
 	%D%/syncer.c %D%/syncer.h
 %C%_libqb_sync_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

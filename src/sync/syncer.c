@@ -3,6 +3,7 @@
 
 #include <endian.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,6 +11,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "pg/conn.h"
+#include "pg/standby.h"
 #include "shm/event.h"
 #include "shm/fault.h"
 #include "shm/hint.h"
@@ -19,6 +21,8 @@
 #include "shm/wait.h"
 #include "sync/batch.h"
 #include "sync/resolve.h"
+#include "sync/retain.h"
+#include "sync/rewind.h"
 #include "sync/schema.h"
 
 #define CONNECT_NS (5 * QB_NS_PER_S)
@@ -36,12 +40,16 @@ struct qb_syncer {
 	int64_t run_no, epoch, batch_no;
 	struct qb_batch batch;
 	struct qb_resolve resolve;
+	struct qb_retain retain;
 	struct qb_event_writer *log;
 	struct qb_rng rng;
 	uint64_t last_commit_ns;
 	int doubt;                      /* rows of the next batch may be there already */
 	uint64_t backoff_ns;            /* the next pause */
 	unsigned refused;               /* batches that failed since the last commit */
+	PQnoticeReceiver log_notice;
+	int not_replicated;             /* the last commit did not wait for its synchronous standby server to the end */
+	struct qb_loss lost;            /* what the server of this connection lacked */
 };
 
 /*
@@ -91,7 +99,8 @@ int qb_syncer_open(const struct qb_seg *seg, uint32_t seat, const char *conninfo
 	s->seat = seat;
 	s->conninfo = conninfo;
 	s->backoff_ns = BACKOFF_MIN_NS;
-	if (qb_batch_open(&s->batch, seg, seat) < 0 || qb_resolve_open(&s->resolve, seg, seat, log) < 0) {
+	if (qb_batch_open(&s->batch, seg, seat) < 0 || qb_resolve_open(&s->resolve, seg, seat, log) < 0 ||
+	    qb_retain_open(&s->retain, seg) < 0) {
 		qb_syncer_close(s);
 		return -ENOMEM;
 	}
@@ -116,21 +125,61 @@ void qb_syncer_close(struct qb_syncer *s)
 	disconnect(s);
 	qb_batch_close(&s->batch);
 	qb_resolve_close(&s->resolve);
+	qb_retain_close(&s->retain);
 	free(s);
 }
 
 /*
+ * The same cluster, and not what a failover left behind: a primary that came back has the older timeline, and whoever
+ * wrote to it would write for nobody.
+ */
+static int check_server(struct qb_syncer *s, struct qb_err *err)
+{
+	struct qb_header_shm *h = s->seg->hdr;
+	struct qb_pg_where where;
+	int rc = qb_pg_where(s->conn, &where, err);
+
+	if (rc < 0)
+		return rc;
+	if (h->cluster_id && where.system_id && where.system_id != h->cluster_id)
+		return qb_err_set(err, QB_ECLUSTER, "this is another Postgres cluster: its system identifier is %llu, that of "
+				  "the run is %llu; nothing is written to it", (unsigned long long)where.system_id,
+				  (unsigned long long)h->cluster_id);
+	if (where.timeline < qb_load_relaxed64(&h->mark_timeline))
+		return qb_err_set(err, QB_ECLUSTER, "this server is on timeline %u and the run was on %llu already: it is one that "
+				  "a failover left behind; nothing is written to it", where.timeline,
+				  (unsigned long long)qb_load_relaxed64(&h->mark_timeline));
+	qb_store_relaxed64(&h->mark_timeline, where.timeline);
+	return 0;
+}
+
+/* The schema itself may be among what a failover lost. */
+static int find_run(struct qb_syncer *s, struct qb_err *err)
+{
+	int rc = qb_schema_run(s->conn, s->seg->hdr->run_id, &s->run_no, err);
+
+	if (rc == QB_EPG && strcmp(qb_pg_sqlstate(), "42P01") == 0 && qb_load_relaxed64(&s->seg->hdr->mark_batch) > 0) {
+		qb_err_clear(err);
+		rc = qb_schema_install(s->conn, err);
+		if (rc == 0)
+			rc = qb_schema_run(s->conn, s->seg->hdr->run_id, &s->run_no, err);
+	}
+	return rc;
+}
+
+/*
  * Waits for a statement of a dead predecessor that still runs; one that comes later finds another epoch. Compared
- * first: a claim of an earlier connection of our own, held up on its way, must not shut us out. A segment that was taken
- * for lost, and rebuilt, is of an earlier life of the run and gets none.
+ * first: a claim of an earlier connection of our own, held up on its way, must not shut us out. Above every epoch that
+ * there was, also where a failover lost the last ones. A segment that was taken for lost, and rebuilt, is of an earlier
+ * life of the run and gets none.
  */
 static int take_epoch(struct qb_syncer *s, struct qb_err *err)
 {
-	const Oid oids[] = { QB_PG_INT8, QB_PG_INT8 };
-	uint32_t life = qb_life_of(qb_load_relaxed64(&s->seg->hdr->mark_epoch));
-	uint64_t arg_be[] = { htobe64((uint64_t)s->run_no), 0 };
-	const char *values[] = { (const char *)&arg_be[0], (const char *)&arg_be[1] };
-	const int lengths[] = { 8, 8 }, formats[] = { 1, 1 };
+	const Oid oids[] = { QB_PG_INT8, QB_PG_INT8, QB_PG_INT8 };
+	uint64_t mark = qb_load_relaxed64(&s->seg->hdr->mark_epoch);
+	uint64_t arg_be[] = { htobe64((uint64_t)s->run_no), 0, htobe64(mark) };
+	const char *values[] = { (const char *)&arg_be[0], (const char *)&arg_be[1], (const char *)&arg_be[2] };
+	const int lengths[] = { 8, 8, 8 }, formats[] = { 1, 1, 1 };
 	PGresult *res = NULL;
 	int64_t seen = 0;
 	int rc = qb_schema_run_attend(s->conn, s->run_no, 0, NULL, err);
@@ -145,41 +194,66 @@ static int take_epoch(struct qb_syncer *s, struct qb_err *err)
 	PQclear(res);
 	if (rc < 0)
 		return rc;
-	if (qb_life_of((uint64_t)seen) != life)
+	if (qb_life_of((uint64_t)seen) > qb_life_of(mark))
 		return qb_err_set(err, QB_EFENCED, "this run was rebuilt from Postgres: what it does now happens elsewhere, and its "
-				  "segment here (life %u of it) is evidence", life);
+				  "segment here (life %u of it) is evidence", qb_life_of(mark));
 	arg_be[1] = htobe64((uint64_t)seen);
-	rc = qb_pg_query(s->conn, "update qbench.run set epoch = epoch + 1 where run_no = $1 and epoch = $2"
-			 " returning epoch, batch", 2, oids, values, lengths, formats, 1, &res, err);
+	rc = qb_pg_query(s->conn, "update qbench.run set epoch = greatest(epoch, $3) + 1 where run_no = $1 and epoch = $2"
+			 " returning epoch, batch", 3, oids, values, lengths, formats, 1, &res, err);
 	if (rc == 0 && (qb_pg_get_i64(res, 0, 0, &s->epoch) != 0 || qb_pg_get_i64(res, 0, 1, &s->batch_no) != 0))
 		rc = qb_err_set(err, QB_EPG, "somebody else took the epoch of this run at the same time");
 	PQclear(res);
 	return rc;
 }
 
-int qb_syncer_connect(struct qb_syncer *s, struct qb_err *err)
+static int prepare(struct qb_syncer *s, struct qb_err *err)
 {
-	struct qb_header_shm *h = s->seg->hdr;
 	Oid oids[PARAMS] = { QB_PG_INT8, QB_PG_INT8, QB_PG_INT8 };
-	int rc;
-
-	disconnect(s);
-	rc = qb_pg_connect(s->conninfo, "qbench syncer", CONNECT_NS, &s->conn, err);
-	if (rc < 0)
-		return rc;
-	qb_store_relaxed32(&s->seg->seats[s->seat].backend_pid, (uint32_t)PQbackendPID(s->conn));
-	rc = qb_schema_run(s->conn, h->run_id, &s->run_no, err);
-	if (rc == 0)
-		rc = take_epoch(s, err);
 	/* The arrays differ from batch to batch and the best plan does not: to make it anew costs more than to run it. */
-	if (rc == 0)
-		rc = qb_pg_exec(s->conn, "set plan_cache_mode = force_generic_plan", err);
+	int rc = qb_pg_exec(s->conn, "set plan_cache_mode = force_generic_plan", err);
+
 	if (rc == 0)
 		rc = qb_pg_prepare(s->conn, "batch", batch_sql, 3, oids, err);
 	if (rc == 0)
 		rc = qb_pg_prepare(s->conn, "batch_again", batch_again_sql, 3, oids, err);
 	if (rc == 0)
 		rc = qb_resolve_prepare(s->conn, err);
+	return rc;
+}
+
+/* A commit whose wait for a synchronous standby server was called off is answered as one that was not. */
+static void on_notice(void *opaque, const PGresult *res)
+{
+	struct qb_syncer *s = opaque;
+	const char *from = PQresultErrorField(res, PG_DIAG_SOURCE_FUNCTION);
+
+	/* By the place that it comes from: the text is in the server's language. */
+	if (from && strcmp(from, "SyncRepWaitForLSN") == 0)
+		s->not_replicated = 1;
+	s->log_notice(NULL, res);
+}
+
+int qb_syncer_connect(struct qb_syncer *s, struct qb_err *err)
+{
+	struct qb_header_shm *h = s->seg->hdr;
+	int rc;
+
+	disconnect(s);
+	rc = qb_pg_connect(s->conninfo, "qbench syncer", CONNECT_NS, &s->conn, err);
+	if (rc < 0)
+		return rc;
+	s->log_notice = PQsetNoticeReceiver(s->conn, on_notice, s);
+	memset(&s->lost, 0, sizeof(s->lost));
+	qb_store_relaxed32(&s->seg->seats[s->seat].backend_pid, (uint32_t)PQbackendPID(s->conn));
+	rc = check_server(s, err);
+	if (rc == 0)
+		rc = find_run(s, err);
+	if (rc == 0)
+		rc = take_epoch(s, err);
+	if (rc == 0)
+		rc = prepare(s, err);
+	if (rc == 0 && (uint64_t)s->batch_no < qb_load_relaxed64(&h->mark_batch))
+		rc = qb_rewind(s->seg, s->conn, s->run_no, (uint64_t)s->batch_no, &s->lost, err);
 	if (rc < 0) {
 		disconnect(s);
 		return qb_err_context(err, "syncer");
@@ -189,6 +263,8 @@ int qb_syncer_connect(struct qb_syncer *s, struct qb_err *err)
 	qb_store_relaxed32(&h->mark_connected, 1);
 	/* Whatever the last connection left open: words, not memory, say what is durable. */
 	qb_job_rescan(s->seg);
+	qb_retain_forget(&s->retain);
+	qb_batch_events_again(&s->batch);
 	s->doubt = 1;
 	return 0;
 }
@@ -229,6 +305,7 @@ static int send_batch(struct qb_syncer *s, struct qb_err *err)
 			return qb_err_set(err, QB_ETOOBIG, "a batch does not fit into one statement");
 		}
 	}
+	s->not_replicated = 0;
 	int rc = qb_pg_exec_prepared(s->conn, s->doubt ? "batch_again" : "batch", PARAMS, values, lengths, formats, 1,
 				     &res, err);
 
@@ -239,6 +316,9 @@ static int send_batch(struct qb_syncer *s, struct qb_err *err)
 		rc = qb_pg_exec_prepared(s->conn, "batch_again", PARAMS, values, lengths, formats, 1, &res, err);
 	}
 
+	if (rc == 0 && s->not_replicated)
+		rc = qb_err_set(err, QB_EPG, "the wait for the synchronous standby server was called off: the batch is "
+				"committed here and not acknowledged");
 	if (rc == 0 && (qb_pg_get_bool(res, 0, 0, &open) != 0 || !open))
 		rc = qb_err_set(err, QB_EFENCED, "another syncer has taken over this run");
 	PQclear(res);
@@ -253,12 +333,18 @@ int qb_syncer_step(struct qb_syncer *s, int all, struct qb_err *err)
 	uint64_t now = qb_now_ns();
 	uint32_t finished;
 
+	if (rc >= 0) {
+		int freed = qb_retain_poll(&s->retain, &s->batch, s->conn, err);
+
+		rc = freed < 0 ? freed : rc;
+	}
 	if (rc < 0) {
 		disconnect(s);
 		return rc;
 	}
 	if (!qb_batch_wanted(&s->batch, all || now - s->last_commit_ns >= EVENTS_DELAY_NS ? 1 : EVENTS_MIN))
 		return rc;
+	s->batch.again = s->doubt;
 	uint32_t rows = qb_batch_gather(&s->batch);
 
 	if (rows == 0)
@@ -273,15 +359,20 @@ int qb_syncer_step(struct qb_syncer *s, int all, struct qb_err *err)
 	QB_FAULT("syncer.step.after-commit");
 	s->batch_no++;
 	s->last_commit_ns = qb_now_ns();
+	/* Before anything that it allows: a server that lacks this batch is met as one behind it, whatever is freed now. */
+	qb_store_relaxed64(&h->mark_batch, (uint64_t)s->batch_no);
+	if (!s->batch.keeps)
+		qb_store_relaxed64(&h->mark_released, (uint64_t)s->batch_no);
 	/* A batch that left nothing behind held all that there was from before the connection. */
 	if (!s->batch.is_cut)
 		s->doubt = 0;
 	uint32_t accepted = qb_batch_done(&s->batch, &finished);
 
-	qb_store_relaxed64(&h->mark_batch, (uint64_t)s->batch_no);
+	if (s->batch.keeps)
+		qb_retain_add(&s->retain, &s->batch, (uint64_t)s->batch_no);
 	qb_add_relaxed64(&h->mark_accepted, accepted);
 	qb_add_relaxed64(&h->mark_final, finished);
-	qb_add_relaxed64(&h->mark_events, s->batch.events_count);
+	qb_add_relaxed64(&h->mark_events, s->batch.events_new);
 	qb_store_relaxed64(&h->mark_commit_wall_ns, qb_wall_ns());
 	qb_count(s->seg, s->seat, QB_COUNT_COMMITS, 1);
 	qb_count(s->seg, s->seat, QB_COUNT_SYNC_ROWS, rows);
@@ -293,6 +384,14 @@ int qb_syncer_step(struct qb_syncer *s, int all, struct qb_err *err)
 int qb_syncer_is_clean(struct qb_syncer *s)
 {
 	return !qb_batch_wanted(&s->batch, 1) && s->resolve.pending_count == 0;
+}
+
+/* An idle connection says nothing; that it was closed shows on the socket. */
+static int is_closed(struct qb_syncer *s)
+{
+	struct pollfd p = { .fd = PQsocket(s->conn), .events = POLLIN };
+
+	return p.fd < 0 || (poll(&p, 1, 0) > 0 && (!PQconsumeInput(s->conn) || PQstatus(s->conn) != CONNECTION_OK));
 }
 
 /* Sleeps until somebody says that there is news. */
@@ -317,14 +416,14 @@ static int reconnect(struct qb_syncer *s)
 {
 	uint64_t since = qb_now_ns(), tries = 0;
 	struct qb_err err;
+	int said = 0, rc;
 
 	/* A server that takes connections and refuses every batch is not asked without a pause either. */
 	if (s->refused > 1)
 		back_off(s);
 	for (;;) {
 		qb_err_clear(&err);
-		int rc = qb_syncer_connect(s, &err);
-
+		rc = qb_syncer_connect(s, &err);
 		if (rc == 0)
 			break;
 		if (rc == QB_EFENCED) {
@@ -335,13 +434,16 @@ static int reconnect(struct qb_syncer *s)
 		if (qb_load_relaxed32(&s->seg->hdr->stop) >= QB_STOP_NOW)
 			return QB_EPG;
 		note(s, QB_EV_SYNC_LOST, 0, ++tries, 0);
-		qb_log(tries == 1 ? QB_LOG_WARNING : QB_LOG_DEBUG, "%s; trying again", err.text);
+		/* The wrong cluster is worth a word of its own, also after others. */
+		qb_log(rc == said ? QB_LOG_DEBUG : rc == QB_ECLUSTER ? QB_LOG_ERROR : QB_LOG_WARNING, "%s; trying again",
+		       err.text);
+		said = rc;
 		back_off(s);
 	}
 	if (s->refused <= 1)
 		s->backoff_ns = BACKOFF_MIN_NS;
-	if (tries)
-		note(s, QB_EV_SYNC_BACK, 0, qb_now_ns() - since, 0);
+	if (tries || s->lost.rewinds)
+		note(s, QB_EV_SYNC_BACK, s->lost.gone, qb_now_ns() - since, qb_loss_resent(&s->lost));
 	return 0;
 }
 
@@ -376,6 +478,11 @@ int qb_syncer_main(struct qb_syncer *s)
 		qb_err_clear(&err);
 		rc = qb_syncer_step(s, stop >= QB_STOP_FINISH, &err);
 
+		/* A failover is met when it happens, not with the next news. */
+		if (rc == 0 && is_closed(s)) {
+			rc = qb_err_set(&err, QB_EPG, "syncer: the server closed the connection");
+			disconnect(s);
+		}
 		if (rc < 0) {
 			rc = refused(s, rc, &err);
 			if (rc < 0)
@@ -386,10 +493,13 @@ int qb_syncer_main(struct qb_syncer *s)
 			s->refused = 0;
 			continue;
 		}
+		int waits = qb_retain_waits(&s->retain);
+
 		if (stop >= QB_STOP_NOW && s->resolve.pending_count)
 			return QB_EPG;
-		if (stop >= QB_STOP_FINISH && s->resolve.pending_count == 0)
-			return 0;       /* what came before the stop is durable: the step found nothing more */
-		nap(s, EVENTS_DELAY_NS);
+		/* What came before the stop is durable: the step found nothing more. */
+		if (stop >= QB_STOP_NOW || (stop >= QB_STOP_FINISH && !waits && s->resolve.pending_count == 0))
+			return 0;
+		nap(s, waits ? QB_RETAIN_POLL_NS : EVENTS_DELAY_NS);
 	}
 }
