@@ -8,5 +8,6 @@ noinst_LIBRARIES += %D%/libqb-sync.a
 	%D%/retain.c %D%/retain.h \
 	%D%/rewind.c %D%/rewind.h \
 	%D%/schema.c %D%/schema.h \
+	%D%/send.c %D%/send.h \
 	%D%/syncer.c %D%/syncer.h
 %C%_libqb_sync_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

@@ -24,6 +24,7 @@
 #include "sync/retain.h"
 #include "sync/rewind.h"
 #include "sync/schema.h"
+#include "sync/send.h"
 
 #define CONNECT_NS (5 * QB_NS_PER_S)
 #define BACKOFF_MIN_NS (10 * QB_NS_PER_MS)
@@ -51,42 +52,6 @@ struct qb_syncer {
 	int not_replicated;             /* the last commit did not wait for its synchronous standby server to the end */
 	struct qb_loss lost;            /* what the server of this connection lacked */
 };
-
-/*
- * Every part asks the gate, so that a batch that lost the compare-and-swap does nothing at all. All parts see the
- * same snapshot: a job is never inserted and finished in one batch, the batch holds the net effect.
- */
-#define BATCH_SQL(again) \
-	"with cas as (update qbench.run set batch = $3 + 1 where run_no = $1 and epoch = $2 and batch = $3 returning 1)," \
-	" gate as materialized (select count(*) = 1 as open from cas)," \
-	" ins as (insert into qbench.job (run_no, job_id, state, attempt, failures, due_at, tenant, kind, error_class," \
-	"   max_attempts, effect_class, work_us, payload)" \
-	"  select $1, u.* from unnest($4::bigint[], $5::smallint[], $6::int[], $7::smallint[], $8::timestamptz[]," \
-	"   $9::int[], $10::smallint[], $11::smallint[], $12::smallint[], $13::smallint[], $14::int[], $15::bytea[]) u," \
-	"   gate where gate.open " again ")," \
-	" upd as (update qbench.job j set state = u.state, attempt = u.attempt, failures = u.failures, due_at = u.due_at" \
-	"  from unnest($16::bigint[], $17::smallint[], $18::int[], $19::smallint[], $20::timestamptz[])" \
-	"   u(job_id, state, attempt, failures, due_at), gate" \
-	"  where gate.open and j.run_no = $1 and j.job_id = u.job_id)," \
-	" outc as (insert into qbench.outcome (run_no, job_id, state, attempt, failures, seat, result)" \
-	"  select $1, u.* from unnest($21::bigint[], $22::smallint[], $23::int[], $24::smallint[], $25::smallint[]," \
-	"   $26::bytea[]) u, gate where gate.open " again ")," \
-	" del as (delete from qbench.job j using unnest($21::bigint[]) u(job_id), gate" \
-	"  where gate.open and j.run_no = $1 and j.job_id = u.job_id)," \
-	" ev as (insert into qbench.event (run_no, seat, seq, type, at_ns, job_id, attempt, slot, kind, error_class, arg0," \
-	"   arg1) select $1, u.* from unnest($27::smallint[], $28::bigint[], $29::smallint[], $30::bigint[]," \
-	"   $31::bigint[], $32::int[], $33::int[], $34::smallint[], $35::smallint[], $36::bigint[], $37::bigint[]) u," \
-	"   gate where gate.open " again ")" \
-	" select open from gate"
-
-/*
- * Looking for a row that may be there already costs a quarter of the throughput, and only what an
- * earlier connection sent and had no answer for may be.
- */
-static const char batch_sql[] = BATCH_SQL("");
-static const char batch_again_sql[] = BATCH_SQL("on conflict do nothing");
-
-#define PARAMS (3 + QB_COL_COUNT)
 
 int qb_syncer_open(const struct qb_seg *seg, uint32_t seat, const char *conninfo, struct qb_event_writer *log,
 		   struct qb_syncer **out)
@@ -206,21 +171,6 @@ static int take_epoch(struct qb_syncer *s, struct qb_err *err)
 	return rc;
 }
 
-static int prepare(struct qb_syncer *s, struct qb_err *err)
-{
-	Oid oids[PARAMS] = { QB_PG_INT8, QB_PG_INT8, QB_PG_INT8 };
-	/* The arrays differ from batch to batch and the best plan does not: to make it anew costs more than to run it. */
-	int rc = qb_pg_exec(s->conn, "set plan_cache_mode = force_generic_plan", err);
-
-	if (rc == 0)
-		rc = qb_pg_prepare(s->conn, "batch", batch_sql, 3, oids, err);
-	if (rc == 0)
-		rc = qb_pg_prepare(s->conn, "batch_again", batch_again_sql, 3, oids, err);
-	if (rc == 0)
-		rc = qb_resolve_prepare(s->conn, err);
-	return rc;
-}
-
 /* A commit whose wait for a synchronous standby server was called off is answered as one that was not. */
 static void on_notice(void *opaque, const PGresult *res)
 {
@@ -251,7 +201,9 @@ int qb_syncer_connect(struct qb_syncer *s, struct qb_err *err)
 	if (rc == 0)
 		rc = take_epoch(s, err);
 	if (rc == 0)
-		rc = prepare(s, err);
+		rc = qb_batch_prepare(s->conn, err);
+	if (rc == 0)
+		rc = qb_resolve_prepare(s->conn, err);
 	if (rc == 0 && (uint64_t)s->batch_no < qb_load_relaxed64(&h->mark_batch))
 		rc = qb_rewind(s->seg, s->conn, s->run_no, (uint64_t)s->batch_no, &s->lost, err);
 	if (rc < 0) {
@@ -290,38 +242,12 @@ static void note(struct qb_syncer *s, uint16_t type, uint64_t job_id, uint64_t a
 
 static int send_batch(struct qb_syncer *s, struct qb_err *err)
 {
-	const char *values[PARAMS];
-	int lengths[PARAMS], formats[PARAMS];
-	uint64_t head[3] = { htobe64((uint64_t)s->run_no), htobe64((uint64_t)s->epoch), htobe64((uint64_t)s->batch_no) };
-	PGresult *res = NULL;
-	bool open = false;
-
-	for (unsigned i = 0; i < PARAMS; i++) {
-		formats[i] = 1;
-		if (i < 3) {
-			values[i] = (const char *)&head[i];
-			lengths[i] = 8;
-		} else if (qb_pg_array_finish(&s->batch.col[i - 3], &values[i], &lengths[i]) < 0) {
-			return qb_err_set(err, QB_ETOOBIG, "a batch does not fit into one statement");
-		}
-	}
 	s->not_replicated = 0;
-	int rc = qb_pg_exec_prepared(s->conn, s->doubt ? "batch_again" : "batch", PARAMS, values, lengths, formats, 1,
-				     &res, err);
-
-	if (rc == QB_EPG && !s->doubt && strcmp(qb_pg_sqlstate(), "23505") == 0) {
-		/* Nothing of it was done: the statement is one transaction. */
-		s->doubt = 1;
-		qb_err_clear(err);
-		rc = qb_pg_exec_prepared(s->conn, "batch_again", PARAMS, values, lengths, formats, 1, &res, err);
-	}
+	int rc = qb_batch_send(s->conn, &s->batch, s->run_no, s->epoch, s->batch_no, &s->doubt, err);
 
 	if (rc == 0 && s->not_replicated)
 		rc = qb_err_set(err, QB_EPG, "the wait for the synchronous standby server was called off: the batch is "
 				"committed here and not acknowledged");
-	if (rc == 0 && (qb_pg_get_bool(res, 0, 0, &open) != 0 || !open))
-		rc = qb_err_set(err, QB_EFENCED, "another syncer has taken over this run");
-	PQclear(res);
 	return rc;
 }
 
