@@ -256,6 +256,7 @@ stress_thread_programs += %D%/crash/stress
 pg_scripts += \
 	%D%/pg/ctrl-c.tap \
 	%D%/pg/effects.tap \
+	%D%/pg/failover.tap \
 	%D%/pg/full-shm.tap \
 	%D%/pg/host-loss.tap \
 	%D%/pg/jsonl.tap \

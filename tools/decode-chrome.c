@@ -332,6 +332,8 @@ static void other_event(struct chrome *c, const struct qb_trace_event *e)
 	case QB_EV_SYNC_BACK:
 		p = instant(c, e, ev->seat, 't', "sync", name);
 		p = put_arg(p, ev->type == QB_EV_SYNC_LOST ? "tries" : "away_ns", ev->arg0);
+		if (ev->type == QB_EV_SYNC_BACK)
+			p = put_arg(p, "resent", ev->arg1);
 		break;
 	case QB_EV_VERDICT:
 		p = instant(c, e, ev->seat, 't', "verdict", name);

@@ -379,7 +379,7 @@ static const struct plain {
 	{ QB_EV_TAKEN_OVER, { { "processes_dead", ARG1 }, { "took_ns", ARG0 } } },
 	{ QB_EV_SYNC_COMMITTED, { { "batch", JOB_ID }, { "commit_ns", ARG1 }, { "rows", ARG0 } } },
 	{ QB_EV_SYNC_LOST, { { "tries", ARG0 } } },
-	{ QB_EV_SYNC_BACK, { { "away_ns", ARG0 } } },
+	{ QB_EV_SYNC_BACK, { { "away_ns", ARG0 }, { "gone", JOB_ID }, { "resent", ARG1 } } },
 	{ QB_EV_VERDICT, { { "arg0", ARG0 }, { "arg1", ARG1 }, { "kill", JOB_ID } } },
 };
 

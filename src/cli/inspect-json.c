@@ -8,6 +8,7 @@
 #include "cli/inspect.h"
 #include "shm/event.h"
 #include "shm/seat.h"
+#include "sync/rewind.h"
 
 #define FORMAT_VERSION 1
 
@@ -172,7 +173,18 @@ static json_t *marks(const struct qb_inspect *in)
 {
 	const struct qb_header_shm *h = in->seg.hdr;
 	json_t *to = json_object();
+	struct qb_loss loss;
 
+	qb_loss_read(&in->seg, &loss);
+	set_number(to, "kept", qb_load_relaxed32(&h->mark_kept));
+	set_number(to, "released", qb_load_relaxed64(&h->mark_released));
+	set_number(to, "timeline", qb_load_relaxed64(&h->mark_timeline));
+	set_number(to, "failovers_behind", loss.rewinds);
+	set_number(to, "failover_jobs_resent", loss.accepted);
+	set_number(to, "failover_changes_resent", loss.changes);
+	set_number(to, "failover_outcomes_resent", loss.outcomes);
+	set_number(to, "failover_events_resent", loss.events);
+	set_number(to, "failover_outcomes_gone", loss.gone);
 	set_number(to, "accepted", qb_load_relaxed64(&h->mark_accepted));
 	set_number(to, "final", qb_load_relaxed64(&h->mark_final));
 	set_number(to, "events", qb_load_relaxed64(&h->mark_events));

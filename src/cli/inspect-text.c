@@ -7,6 +7,7 @@
 #include "cli/inspect.h"
 #include "shm/event.h"
 #include "shm/seat.h"
+#include "sync/rewind.h"
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
@@ -231,6 +232,7 @@ static void print_owners(const struct qb_inspect *in, FILE *out)
 
 static void print_health(const struct qb_inspect *in, FILE *out)
 {
+	struct qb_loss loss;
 	const struct qb_check *c = &in->check;
 	const struct qb_header_shm *h = in->seg.hdr;
 	char when[40];
@@ -260,6 +262,16 @@ static void print_health(const struct qb_inspect *in, FILE *out)
 		(unsigned long long)qb_load_relaxed64(&h->mark_epoch),
 		instant(when, qb_load_relaxed64(&h->mark_commit_wall_ns)),
 		qb_load_relaxed32(&h->mark_connected) ? "" : "not ");
+	if (h->config.replicas)
+		fprintf(out, "  standby        %u finished jobs are kept until %u servers have them; batch %llu and before are let go\n",
+			qb_load_relaxed32(&h->mark_kept), h->config.replicas,
+			(unsigned long long)qb_load_relaxed64(&h->mark_released));
+	qb_loss_read(&in->seg, &loss);
+	if (loss.rewinds)
+		fprintf(out, "  failovers      %llu to a server that was behind: %llu jobs, %llu changes, %llu outcomes and %llu events "
+			"sent again, %llu outcomes gone\n", (unsigned long long)loss.rewinds, (unsigned long long)loss.accepted,
+			(unsigned long long)loss.changes, (unsigned long long)loss.outcomes, (unsigned long long)loss.events,
+			(unsigned long long)loss.gone);
 }
 
 static void print_counters(const struct qb_inspect *in, FILE *out)

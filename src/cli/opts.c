@@ -153,6 +153,10 @@ const struct qb_opt qb_opt_table[] = {
 	  .value = "MODE", SETS(run.ack), .choices = ack_modes, .preset = "durable",
 	  .help = "shm: an enqueue is acknowledged when its job is committed in Postgres, or "
 		  "already when it is in shared memory" },
+	{ .name = "replicas", .type = QB_OPT_COUNT, .group = QB_GROUP_DURABILITY, .cmds = RUNS,
+	  .value = "N", SETS(run.replicas), .min = 0, .max = 16, .preset = "0",
+	  .help = "shm: standby servers that must have a commit before its jobs leave the segment; what a "
+		  "failover loses is then sent again" },
 	{ .name = "ambiguous", .type = QB_OPT_CHOICE, .group = QB_GROUP_DURABILITY, .cmds = RUNS,
 	  .value = "WHAT", SETS(run.ambiguous), .choices = ambiguous_jobs, .preset = "retry",
 	  .help = "shm: what becomes of a job whose worker died while it ran it" },

@@ -39,10 +39,10 @@ struct qb_cluster_config {
 	/* Lines for postgresql.conf after ours ("name = value"), NULL-terminated, or NULL. */
 	const char *const *settings;
 	/*
-	 * A running one: the new one begins as its standby server (pg_basebackup), streams from it, and can be made
-	 * a primary with pg_promote().  Its settings are copied, too.
+	 * The conninfo of a running one: the new one begins as its standby server (pg_basebackup),
+	 * streams from it, and can be made a primary with pg_promote().  Its settings are copied, too.
 	 */
-	const struct qb_cluster *standby_of;
+	const char *standby_of;
 	/* Looked at while waiting; nonzero ends the start with QB_EINTR. May be NULL. */
 	const volatile sig_atomic_t *interrupted;
 };

@@ -196,11 +196,11 @@ static int run_initdb(struct qb_cluster *c, struct qb_err *err)
 	return ret;
 }
 
-static int run_basebackup(struct qb_cluster *c, const struct qb_cluster *primary, struct qb_err *err)
+static int run_basebackup(struct qb_cluster *c, const char *primary, struct qb_err *err)
 {
 	char *path = qb_xasprintf("%s/pg_basebackup", c->bindir);
 	const char *const argv[] = {
-		path, "-D", c->data_dir, "-d", primary->conninfo, "-R", "-X", "stream", "-c", "fast", "--no-sync", NULL,
+		path, "-D", c->data_dir, "-d", primary, "-R", "-X", "stream", "-c", "fast", "--no-sync", NULL,
 	};
 	int ret = make_data(c, path, argv, "pg_basebackup could not copy the primary's data", err);
 

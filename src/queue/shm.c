@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "pg/conn.h"
+#include "pg/standby.h"
 #include "queue/shm-effect.h"
 #include "shm/hint.h"
 #include "shm/ring.h"
@@ -28,6 +29,18 @@ struct qb_queue {
 	struct qb_shm_effects *effects; /* worker only, with cfg.ledger */
 };
 
+/* A run that would wait for them for ever does not begin. */
+static int check_standbys(PGconn *conn, uint32_t wanted, struct qb_err *err)
+{
+	struct qb_pg_standbys standbys;
+	int rc = qb_pg_standbys(conn, wanted, &standbys, err);
+
+	if (rc == 0 && standbys.held_lsn == 0)
+		rc = qb_err_set(err, QB_EUSAGE, "--replicas=%u: %u standby server%s connected to this one", wanted,
+				standbys.count, standbys.count == 1 ? " is" : "s are");
+	return rc;
+}
+
 static int shm_setup(const struct qb_queue_env *env, struct qb_err *err)
 {
 	PGconn *conn;
@@ -40,8 +53,12 @@ static int shm_setup(const struct qb_queue_env *env, struct qb_err *err)
 		return rc;
 	rc = qb_schema_install(conn, err);
 	/* One that had a parent, or was made by somebody else, is being recovered, and has its row. */
+	int is_new = qb_load_relaxed32(&env->seg->hdr->parent_seat) == 0 && env->seg->hdr->creator_pid == (uint32_t)getpid();
+
+	if (rc == 0 && env->seg->cfg.replicas > 0 && is_new)
+		rc = check_standbys(conn, env->seg->cfg.replicas, err);
 	if (rc == 0)
-		rc = qb_load_relaxed32(&env->seg->hdr->parent_seat) == 0 && env->seg->hdr->creator_pid == (uint32_t)getpid() ?
+		rc = is_new ?
 			qb_schema_run_begin(conn, env->seg->hdr->run_id, meta, meta_bytes, err) :
 			qb_schema_run(conn, env->seg->hdr->run_id, &run_no, err);
 	if (rc == 0)

@@ -12,6 +12,7 @@
 struct total {
 	const char *library;
 	uint64_t acknowledged, kills, deaths, lost, duplicates, stranded;
+	uint64_t gone, gone_batches;
 	uint64_t ambiguous, repeated_effects, silent_effects;
 	uint64_t in_doubt, in_doubt_done, in_doubt_undone;
 	int reports, parks;
@@ -28,6 +29,8 @@ static struct total total_of(const struct qb_group *g)
 		t.kills += s->kills + s->server_kills;
 		t.deaths += s->deaths_unplanned;
 		t.lost += s->lost;
+		t.gone += s->failover_gone;
+		t.gone_batches += s->failover_gone_batches;
 		t.duplicates += s->duplicates;
 		t.stranded += s->stranded;
 		t.ambiguous += s->ambiguous;
@@ -44,7 +47,7 @@ static struct total total_of(const struct qb_group *g)
 
 static int is_clean(const struct total *t)
 {
-	return t->lost + t->duplicates + t->stranded == 0;
+	return t->lost + t->duplicates + t->stranded + t->gone_batches == 0;
 }
 
 /* "a", "a and b", "a, b and c": call it with i = 0..n-1. */
@@ -99,7 +102,7 @@ static void put_clean(struct qb_strbuf *out, const struct total *totals, size_t 
 
 static void put_faults(struct qb_strbuf *out, const struct total *t)
 {
-	size_t n = (t->lost > 0) + (t->duplicates > 0) + (t->stranded > 0), i = 0;
+	size_t n = (t->lost > 0) + (t->duplicates > 0) + (t->stranded > 0) + (t->gone_batches > 0), i = 0;
 
 	if (out->bytes)
 		qb_strbuf_add(out, " ");
@@ -108,6 +111,11 @@ static void put_faults(struct qb_strbuf *out, const struct total *t)
 	if (t->lost) {
 		join(out, i++, n);
 		qb_strbuf_printf(out, "lost %llu", (unsigned long long)t->lost);
+	}
+	if (t->gone_batches) {
+		join(out, i++, n);
+		qb_strbuf_printf(out, "lost the durable outcomes of at least %llu, for good, in a failover of Postgres",
+				 (unsigned long long)t->gone);
 	}
 	if (t->duplicates) {
 		join(out, i++, n);
@@ -166,6 +174,20 @@ static void put_doubts(struct qb_strbuf *out, const struct total *totals, size_t
 		qb_strbuf_add(out, i ? "; " : "");
 		put_doubt(out, &totals[i]);
 	}
+	qb_strbuf_add(out, ".");
+}
+
+/* A failover of Postgres that lost what had been acknowledged. */
+static void put_failovers(struct qb_strbuf *out, const struct qb_report_entry *e)
+{
+	const struct qb_summary *s = e->summary;
+
+	if (!s->failover_resent)
+		return;
+	qb_strbuf_add(out, " ");
+	put_count(out, s->failover_resent, "durable acknowledgement of", "durable acknowledgements of");
+	qb_strbuf_printf(out, " %s %s lost by %s of Postgres and sent again", s->run_id, s->failover_resent == 1 ? "was" : "were",
+			 s->failovers_behind == 1 ? "the failover" : "failovers");
 	qb_strbuf_add(out, ".");
 }
 
@@ -273,8 +295,10 @@ void qb_findings(const struct qb_section *s, struct qb_strbuf *out)
 	put_doubts(&text, totals, s->groups_count);
 	put_times(&text, s);
 	for (size_t i = 0; i < s->groups_count; i++)
-		for (size_t r = 0; r < s->groups[i].runs_count; r++)
+		for (size_t r = 0; r < s->groups[i].runs_count; r++) {
+			put_failovers(&text, s->groups[i].runs[r]);
 			put_broken(&text, s->groups[i].runs[r]);
+		}
 	qb_strbuf_add(out, qb_strbuf_text(&text));
 	qb_strbuf_free(&text);
 	free(totals);

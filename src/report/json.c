@@ -171,6 +171,9 @@ static void add_faults(json_t *o, const struct qb_summary *s)
 	add(o, "server_kills", count(s->server_kills));
 	add(o, "deaths_unplanned", count(s->deaths_unplanned));
 	add(o, "takeovers", count(s->takeovers));
+	add(o, "failovers_behind", count(s->failovers_behind));
+	add(o, "failover_resent", count(s->failover_resent));
+	add(o, "failover_gone", count(s->failover_gone));
 }
 
 static void add_times(json_t *o, const struct qb_summary *s)

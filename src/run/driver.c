@@ -60,6 +60,7 @@ static int make_config(struct qb_driver *d, struct qb_config_shm *c, struct qb_e
 	c->standby_count = (uint32_t)cfg->standbys;
 	c->slots_per_worker = (uint32_t)cfg->slots;
 	c->ack_mode = (uint32_t)cfg->ack;
+	c->replicas = d->ops->flags & QB_QUEUE_NEEDS_SYNCER ? (uint32_t)cfg->replicas : 0;
 	c->backoff = (uint32_t)cfg->backoff;
 	c->jitter_permille = (uint32_t)cfg->jitter_permille;
 	c->poll_ns = cfg->poll_ns;
@@ -248,6 +249,9 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 		return qb_err_set(err, QB_EUSAGE, "--victim=syncer: %s has no syncer", d->ops->name);
 	if (d->sc->faults.kills > 0 && d->sc->faults.victim == QB_VICTIM_POSTGRES && !qb_server_is_private(d->server))
 		return qb_err_set(err, QB_EUSAGE, "--victim=postgres: only a private server is killed");
+	if (d->cfg->replicas && d->ops->flags & QB_QUEUE_NEEDS_SYNCER && qb_server_is_private(d->server))
+		return qb_err_set(err, QB_EUSAGE, "--replicas=%llu: a private server has no standby servers; name one that has with "
+				  "--postgres-url", (unsigned long long)d->cfg->replicas);
 	d->result->meta.started_wall_ns = qb_wall_ns();
 	rc = make_dirs(d, err);
 	if (rc < 0)

@@ -41,6 +41,7 @@ struct qb_run_config {
 	uint64_t slots;                 /* concurrent jobs of a worker process, 1..64 */
 	uint64_t standbys;              /* forked ahead, asleep, 0..16 */
 	uint64_t ack;                   /* enum qb_ack_mode */
+	uint64_t replicas;              /* standby servers that must have a commit before its jobs leave the segment */
 	uint64_t ambiguous;             /* enum qb_effect_class */
 	uint64_t effects;               /* enum qb_effects_at */
 	uint64_t backoff;               /* enum qb_backoff */

@@ -13,6 +13,7 @@
 #include "run/server.h"
 #include "shm/job.h"
 #include "sync/effect.h"
+#include "sync/rewind.h"
 #include "sync/schema.h"
 
 #define CONNECT_NS (10 * QB_NS_PER_S)
@@ -98,15 +99,24 @@ static int count_effects(struct qb_driver *d, struct collect *c, struct qb_err *
 static int close_record(struct qb_driver *d, const struct qb_ends *ends, struct qb_err *err)
 {
 	uint64_t dropped = 0;
+	struct qb_loss loss;
 
 	for (uint32_t seat = 1; seat < d->seg.cfg.seat_count; seat++)
 		dropped += qb_load_relaxed64(&qb_seg_event_ring(&d->seg, seat)->dropped);
+	qb_loss_read(&d->seg, &loss);
 	const struct qb_record_counter counters[] = {
 		{ "end_mono_ns", ends->watch_end_ns },
 		{ "dropped", dropped },
 		{ "enqueued", d->feeder.acknowledged },
 		{ "interrupted", (uint64_t)d->result->interrupted },
 		{ "kill_late_ns_max", d->faults.late_ns_max },
+		{ "failovers_behind", loss.rewinds },
+		{ "failover_jobs_resent", loss.accepted },
+		{ "failover_changes_resent", loss.changes },
+		{ "failover_outcomes_resent", loss.outcomes },
+		{ "failover_events_resent", loss.events },
+		{ "failover_batches_gone", loss.gone_batches },
+		{ "failover_outcomes_gone", loss.gone },
 	};
 	int rc = qb_recorder_poll(&d->recorder, err);
 

@@ -298,6 +298,25 @@ static void account_effects(const struct qb_tally *t, struct qb_summary *o, cons
 		      0);
 }
 
+/* What the syncer counted; 0 where there was none. */
+static uint64_t counter_of(const struct qb_trace *trace, const char *name)
+{
+	uint64_t value = 0;
+
+	return qb_trace_counter(trace, name, &value) == 0 ? value : 0;
+}
+
+static void account_failovers(const struct qb_trace *trace, struct qb_summary *out)
+{
+	out->failovers_behind = counter_of(trace, "failovers_behind");
+	out->failover_resent = counter_of(trace, "failover_jobs_resent") + counter_of(trace, "failover_changes_resent") +
+			       counter_of(trace, "failover_outcomes_resent") + counter_of(trace, "failover_events_resent");
+	out->failover_gone_batches = counter_of(trace, "failover_batches_gone");
+	out->failover_gone = counter_of(trace, "failover_outcomes_gone");
+	if (out->failovers_behind)
+		equal(out, "batches lost by a failover with nothing kept of them = 0", out->failover_gone_batches, 0);
+}
+
 void qb_account(const struct qb_tally *t, struct qb_summary *out)
 {
 	const struct qb_trace *trace = t->in->trace;
@@ -312,6 +331,7 @@ void qb_account(const struct qb_tally *t, struct qb_summary *out)
 
 	account_jobs(t, out, &s);
 	account_effects(t, out, &s);
+	account_failovers(trace, out);
 	equal(out, "processes killed by plan = their deaths on record", s.killed, s.killed_dead);
 	equal(out, "events dropped or missing = 0", out->events_dropped, 0);
 	equal(out, "damaged places in the record = 0", trace->damage.skipped_count +

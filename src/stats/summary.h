@@ -99,6 +99,10 @@ struct qb_summary {
 	uint64_t kills, kills_by_role[8];       /* by the fault plan; enum qb_role */
 	uint64_t stops, server_kills;           /* by the fault plan, beside the kills */
 	uint64_t deaths_unplanned, takeovers;
+	uint64_t failovers_behind;              /* to a server that lacked something that was durable */
+	uint64_t failover_resent;               /* acknowledged rows that it lacked, sent again */
+	uint64_t failover_gone_batches;         /* that it lacked, and of which nothing was kept */
+	uint64_t failover_gone;                 /* outcomes in them, at least: lost for good */
 	uint64_t events, events_dropped;
 	struct qb_resume resume[QB_RESUME_CLASS_COUNT];
 	struct qb_resume sync_resume;           /* syncer killed -> first commit after */

@@ -54,7 +54,7 @@ static const struct kind kinds[] = {
 	{ "taken_over", "processes_dead:u took_ns:u" },
 	{ "sync_committed", "batch:p commit_ns:u rows:u" },
 	{ "sync_lost", "tries:u" },
-	{ "sync_back", "away_ns:u" },
+	{ "sync_back", "away_ns:u gone:u resent:u" },
 	{ "verdict", "arg0:u arg1:u kill:p" },
 };
 

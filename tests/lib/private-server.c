@@ -10,6 +10,9 @@
  *	sql TEXT        run it; rows one a line, columns separated by "|"
  *	stop MODE       fast, immediate or kill (the postmaster alone)
  *	restart         start it again on the same data
+ *	standby         make a standby server of it; prints a connection string for whichever can be written to
+ *	standby-sql TEXT        run it there
+ *	failover        kill the postmaster, promote the standby server: from now on that is the server
  *
  * At the end of its input, also when the test was killed, the server is stopped and removed.
  */
@@ -21,6 +24,10 @@
 #include "base/clock.h"
 #include "pg/cluster.h"
 #include "pg/conn.h"
+
+/* The server, and its standby server or NULL. */
+static struct qb_cluster *primary, *standby;
+static const char *base_dir;
 
 static int run_sql(const struct qb_cluster *c, const char *text, struct qb_err *err)
 {
@@ -42,9 +49,47 @@ static int run_sql(const struct qb_cluster *c, const char *text, struct qb_err *
 	return rc;
 }
 
+static int make_standby(struct qb_err *err)
+{
+	struct qb_cluster_config config = { .base_dir = base_dir, .standby_of = qb_cluster_conninfo(primary) };
+	int rc;
+
+	if (standby)
+		return qb_err_set(err, -1, "there is a standby server");
+	rc = qb_cluster_start(&config, &standby, err);
+	if (rc == 0)
+		printf("host=%s,%s port=5432,5432 user=qbench dbname=postgres target_session_attrs=read-write\n",
+		       qb_cluster_dir(primary), qb_cluster_dir(standby));
+	return rc;
+}
+
+static int fail_over(struct qb_err *err)
+{
+	int rc;
+
+	if (!standby)
+		return qb_err_set(err, -1, "there is no standby server");
+	rc = qb_cluster_stop(primary, QB_CLUSTER_KILL, err);
+	if (rc == 0)
+		rc = run_sql(standby, "select pg_promote(true, 60)", err);
+	if (rc == 0)
+		rc = qb_cluster_destroy(primary, NULL, err);
+	if (rc == 0) {
+		primary = standby;
+		standby = NULL;
+	}
+	return rc;
+}
+
 static int obey(struct qb_cluster *c, char *line, struct qb_err *err)
 {
 	line[strcspn(line, "\n")] = '\0';
+	if (strcmp(line, "standby") == 0)
+		return make_standby(err);
+	if (strncmp(line, "standby-sql ", 12) == 0)
+		return standby ? run_sql(standby, line + 12, err) : qb_err_set(err, -1, "there is no standby server");
+	if (strcmp(line, "failover") == 0)
+		return fail_over(err);
 	if (strncmp(line, "sql ", 4) == 0)
 		return run_sql(c, line + 4, err);
 	if (strcmp(line, "stop fast") == 0)
@@ -63,31 +108,31 @@ int main(int argc, char **argv)
 	const char *const settings[] = { "max_connections = 200", NULL };
 	struct qb_cluster_config config = { .base_dir = argc == 2 ? argv[1] : NULL, .settings = settings };
 	struct qb_err err = { 0 };
-	struct qb_cluster *c;
 	char line[8192];
 
 	if (argc != 2) {
 		fputs("usage: private-server DIRECTORY\n", stderr);
 		return 2;
 	}
+	base_dir = argv[1];
 	/* A Ctrl-C is for the test: it closes our input. */
 	signal(SIGINT, SIG_IGN);
 	signal(SIGPIPE, SIG_IGN);
-	if (qb_cluster_start(&config, &c, &err) < 0) {
+	if (qb_cluster_start(&config, &primary, &err) < 0) {
 		fprintf(stderr, "private-server: %s\n", err.text);
 		return 1;
 	}
-	printf("%s\n", qb_cluster_conninfo(c));
+	printf("%s\n", qb_cluster_conninfo(primary));
 	fflush(stdout);
 	while (fgets(line, sizeof(line), stdin)) {
 		qb_err_clear(&err);
-		if (obey(c, line, &err) < 0)
+		if (obey(primary, line, &err) < 0)
 			printf("error: %s\n", err.text);
 		else
 			puts(".");
 		fflush(stdout);
 	}
-	if (qb_cluster_destroy(c, NULL, &err) < 0) {
+	if (qb_cluster_destroy(standby, NULL, &err) < 0 || qb_cluster_destroy(primary, NULL, &err) < 0) {
 		fprintf(stderr, "private-server: %s\n", err.text);
 		return 1;
 	}

@@ -33,7 +33,7 @@ static inline struct qb_cluster *start_server(const struct qb_cluster *primary)
 		"fsync = off", "synchronous_commit = on", "full_page_writes = on", "wal_receiver_status_interval = 1",
 		"wal_retrieve_retry_interval = 100", "shared_buffers = 16MB", "min_wal_size = 32MB", NULL,
 	};
-	struct qb_cluster_config config = { .base_dir = pgtest_base, .settings = settings, .standby_of = primary };
+	struct qb_cluster_config config = { .base_dir = pgtest_base, .settings = settings, .standby_of = primary ? qb_cluster_conninfo(primary) : NULL };
 	struct qb_err err = { 0 };
 	struct qb_cluster *c;
 
