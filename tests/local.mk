@@ -115,6 +115,7 @@ model_programs += \
 # ---- pg: against a real server; skipped without one
 pg_programs += \
 	%D%/pg/faults \
+	%D%/pg/faults-content \
 	%D%/pg/faults-full \
 	%D%/pg/test-array \
 	%D%/pg/test-cluster \
@@ -129,8 +130,10 @@ pg_programs += \
 	%D%/pg/test-sweep \
 	%D%/pg/test-sync \
 	%D%/pg/test-sync-cut \
-	%D%/pg/wire
+	%D%/pg/wire \
+	%D%/pg/wire-queue
 %C%_pg_faults_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_faults_content_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_faults_full_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_array_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_cluster_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
@@ -147,6 +150,8 @@ pg_programs += \
 %C%_pg_test_sync_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_wire_SOURCES = %D%/pg/wire.c %D%/lib/proxy.c %D%/lib/proxy.h
 %C%_pg_wire_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_wire_queue_SOURCES = %D%/pg/wire-queue.c %D%/lib/proxy.c %D%/lib/proxy.h
+%C%_pg_wire_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 
 endif
 
