@@ -268,6 +268,7 @@ pg_scripts += \
 	%D%/pg/kill-all.tap \
 	%D%/pg/kill-roles.tap \
 	%D%/pg/postgres-away.tap \
+	%D%/pg/selftest.tap \
 	%D%/pg/transactional.tap
 
 # ---- cli: the command line
@@ -367,7 +368,7 @@ TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(crash_tests) $(str
 	$(pg_tests) $(cli_scripts) $(build_scripts)
 
 .PHONY: check-unit check-model check-stress check-stress-threads check-crash check-pg check-cli \
-	check-lint check-build check-bugs check-loop bench distcheck-short
+	check-lint check-build check-bugs check-storm check-loop bench distcheck-short
 
 # These build what their tests need and no more.
 check-unit:
@@ -395,6 +396,9 @@ check-crash:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests)'
 check-pg:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(pg_tests)'
+# Only the storms, for so many minutes.
+check-storm: qbench$(EXEEXT)
+	./qbench$(EXEEXT) selftest --minutes=$${QB_STORM_MINUTES-10} --seed=$${QB_STORM_SEED-1}
 check-cli:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(cli_scripts)'
 
