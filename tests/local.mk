@@ -225,7 +225,11 @@ crash_bugs = \
 	%D%/crash/bugs/52-driver-judged-and-not-closed.patch \
 	%D%/crash/bugs/70-attempts-begin-anew.patch \
 	%D%/crash/bugs/71-lost-taken-for-never-started.patch \
-	%D%/crash/bugs/72-rebuilt-in-the-same-life.patch
+	%D%/crash/bugs/72-rebuilt-in-the-same-life.patch \
+	%D%/crash/bugs/73-acknowledged-though-not-replicated.patch \
+	%D%/crash/bugs/74-freed-before-the-standby-has-it.patch \
+	%D%/crash/bugs/75-rewind-not-noticed.patch \
+	%D%/crash/bugs/76-loss-counted-from-memory.patch
 EXTRA_DIST += $(crash_bugs)
 # shm/ once more: with its fault points, and with a switch before each atomic access.
 check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a

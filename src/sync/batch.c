@@ -325,12 +325,11 @@ static void events_done(struct qb_batch *b)
 	}
 }
 
-uint32_t qb_batch_done(struct qb_batch *b, uint32_t *finished)
+uint32_t qb_batch_done(struct qb_batch *b)
 {
 	const struct qb_seg *seg = b->seg;
 	uint32_t accepted = 0;
 
-	*finished = 0;
 	for (uint32_t i = 0; i < b->jobs_count; i++) {
 		struct qb_job_shm *job = &seg->jobs[b->jobs[i].slot_idx];
 		uint64_t w = b->jobs[i].word, old = qb_load_acquire64(&job->sync);
@@ -345,9 +344,11 @@ uint32_t qb_batch_done(struct qb_batch *b, uint32_t *finished)
 		QB_FAULT("batch.done.after-sync");
 		if (!qb_word_is_ended(w))
 			continue;
+		/* Before the slot is free: after a kill the mark is one too low at most, and never too high. */
+		if (stage != QB_SYNC_ENDED)
+			qb_store_relaxed64(&seg->hdr->mark_final, qb_load_relaxed64(&seg->hdr->mark_final) + 1);
 		if (!b->keeps)
 			qb_job_free(seg, b->jobs[i].slot_idx, w);
-		*finished += !b->keeps || stage != QB_SYNC_ENDED;
 	}
 	events_done(b);
 	QB_FAULT("batch.done.after-events");

@@ -74,10 +74,10 @@ uint32_t qb_batch_gather(struct qb_batch *b);
 void qb_batch_undo(struct qb_batch *b);
 
 /*
- * It is durable: mark the jobs, free the finished ones, let the events go (unless it keeps). Returns jobs newly
- * accepted; *finished: outcomes that are newly durable.
+ * It is durable: mark the jobs, free the finished ones, let the events go (unless it keeps), count outcomes in
+ * mark_final. Returns jobs newly accepted.
  */
-uint32_t qb_batch_done(struct qb_batch *b, uint32_t *finished);
+uint32_t qb_batch_done(struct qb_batch *b);
 
 /* Where it keeps: read again the events that were not let go. */
 void qb_batch_events_again(struct qb_batch *b);

@@ -240,7 +240,6 @@ static void lower(qb_au64 *mark, uint64_t by)
 static void forget(const struct rewind *r, uint64_t batch)
 {
 	struct qb_header_shm *h = r->seg->hdr;
-	uint64_t accepted = 0;
 
 	for (uint32_t i = 0; i < r->seg->cfg.job_count; i++) {
 		struct qb_job_shm *job = &r->seg->jobs[i];
@@ -248,16 +247,17 @@ static void forget(const struct rewind *r, uint64_t batch)
 
 		if (!r->stale[i])
 			continue;
+		/* First, so that a kill leaves the marks too low, never too high: they say "at least". */
+		lower(&h->mark_accepted, 1);
+		lower(&h->mark_final, qb_sync_stage_of(sync) == QB_SYNC_ENDED);
 		/* [rewind.W2] Publishes: nothing of it is certain. Pairs with: [job.R9]. Killed before: looked up again. */
 		qb_store_release64(&job->sync, qb_sync(qb_sync_gen(sync), QB_SYNC_NONE, 0));
-		accepted++;
 		QB_FAULT("rewind.forget.after-sync");
 	}
+	lower(&h->mark_final, r->loss.gone);
+	lower(&h->mark_events, r->events_kept);
 	for (uint32_t seat = 1; seat < r->seg->cfg.seat_count; seat++)
 		qb_store_relaxed64(&ring_of(r, seat)->reader[QB_READER_SYNC].known, 0);
-	lower(&h->mark_accepted, accepted);
-	lower(&h->mark_final, r->loss.outcomes + r->loss.gone);
-	lower(&h->mark_events, r->events_kept);
 	if (qb_load_relaxed64(&h->mark_released) > batch)
 		qb_store_relaxed64(&h->mark_released, batch);
 	QB_FAULT("rewind.forget.before-mark");

@@ -257,7 +257,6 @@ int qb_syncer_step(struct qb_syncer *s, int all, struct qb_err *err)
 	/* First those in doubt that an earlier gathering met: what becomes of them goes into this batch. */
 	int rc = qb_resolve_step(&s->resolve, s->conn, s->run_no, s->epoch, err);
 	uint64_t now = qb_now_ns();
-	uint32_t finished;
 
 	if (rc >= 0) {
 		int freed = qb_retain_poll(&s->retain, &s->batch, s->conn, err);
@@ -292,12 +291,11 @@ int qb_syncer_step(struct qb_syncer *s, int all, struct qb_err *err)
 	/* A batch that left nothing behind held all that there was from before the connection. */
 	if (!s->batch.is_cut)
 		s->doubt = 0;
-	uint32_t accepted = qb_batch_done(&s->batch, &finished);
+	uint32_t accepted = qb_batch_done(&s->batch);
 
 	if (s->batch.keeps)
 		qb_retain_add(&s->retain, &s->batch, (uint64_t)s->batch_no);
 	qb_add_relaxed64(&h->mark_accepted, accepted);
-	qb_add_relaxed64(&h->mark_final, finished);
 	qb_add_relaxed64(&h->mark_events, s->batch.events_new);
 	qb_store_relaxed64(&h->mark_commit_wall_ns, qb_wall_ns());
 	qb_count(s->seg, s->seat, QB_COUNT_COMMITS, 1);

@@ -16,32 +16,38 @@ static unsigned scale(void)
 
 /* ---- asynchronous ---- */
 
-#ifdef QB_FAULT_POINTS
+/* A syncer that is killed at that point; where there are no points, at once. */
+static void fork_and_kill(struct world *w, const char *point)
+{
+	setenv("QBENCH_FAULT", point, 1);
+	pid_t pid = fork_syncer(w);
+
+	unsetenv("QBENCH_FAULT");
+#ifndef QB_FAULT_POINTS
+	kill(pid, SIGKILL);
+#endif
+	ck_assert_msg(reap(pid, 30) == 128 + SIGKILL, "%s was not reached", point);
+	recover_syncer(w);
+}
+
 /* Killed there one after the other, all in one failover. */
-static const char *const points[] = {
+static const char *const rewind_points[] = {
 	"rewind.compare.after", "rewind.publish.after", "rewind.forget.after-sync:2", "rewind.forget.before-mark",
 	"syncer.step.before-commit", "syncer.step.after-commit", "batch.done.after-sync:3",
 };
-#else
-static const char *const points[] = { "" };
-#endif
+/* And these while the standby server gets what was kept for it. */
+static const char *const release_points[] = {
+	"retain.release.after-mark", "retain.release.after-job:3", "job.free.after-synced:2",
+};
 
-static pid_t kill_syncers(struct world *w, pid_t pid)
+/* Killed, and another one in its place, which keeps everything until that many standby servers have it. */
+static pid_t next_syncer(struct world *w, pid_t pid, uint32_t replicas)
 {
-	for (unsigned i = 0; i < QB_ARRAY_COUNT(points); i++) {
-		kill(pid, SIGKILL);
-		reap(pid, 10);
-		recover_syncer(w);
-		setenv("QBENCH_FAULT", points[i], 1);
-		pid = fork_syncer(w);
-		unsetenv("QBENCH_FAULT");
-		if (!*points[i])
-			continue;
-		ck_assert_msg(reap(pid, 30) == 128 + SIGKILL, "%s was not reached", points[i]);
-		recover_syncer(w);
-		pid = fork_syncer(w);
-	}
-	return pid;
+	kill(pid, SIGKILL);
+	reap(pid, 10);
+	recover_syncer(w);
+	w->seg.cfg.replicas = replicas;
+	return fork_syncer(w);
 }
 
 /*
@@ -56,12 +62,20 @@ static pid_t async_failover(struct world *w, struct pair *p, struct qb_rng *rng,
 
 	qb_loss_read(&w->seg, &before);
 	some_of_each(w, rng);
+	ck_until(is_settled(w) && qb_load_relaxed32(&w->seg.hdr->mark_kept) == 0, 30);
+	/* From now on one server more has to have it: what the standby server has stays here all the same. */
+	pid = next_syncer(w, pid, 2);
+	some_of_each(w, rng);
 	leave_ambiguous(w, &ambiguous[0]);
 	for (int i = 0; i < 5; i++)
 		submit_one(w);
-	ck_until(is_settled(w) && qb_load_relaxed32(&w->seg.hdr->mark_kept) == 0, 30);
+	ck_until(is_settled(w) && qb_load_relaxed32(&w->seg.hdr->mark_kept) > 0, 30);
+	uint32_t kept_by_both = qb_load_relaxed32(&w->seg.hdr->mark_kept);
+
 	catch_up(p);
 	cut_off(p);
+	/* An epoch that the standby server does not hear of: the next one is above it all the same. */
+	pid = next_syncer(w, pid, 2);
 	/* Of jobs that both know: now they wait, for an hour. */
 	for (int i = 0; i < 5; i++) {
 		struct qb_held held = start_one(w);
@@ -75,9 +89,10 @@ static pid_t async_failover(struct world *w, struct pair *p, struct qb_rng *rng,
 	leave_ambiguous(w, &ambiguous[1]);
 	some_of_each(w, rng);
 	ck_until(is_settled(w), 30);
-	ck_assert_uint_gt(qb_load_relaxed32(&w->seg.hdr->mark_kept), 0);
+	ck_assert_uint_gt(qb_load_relaxed32(&w->seg.hdr->mark_kept), kept_by_both);
 
 	struct rows had = rows_of(p->at_primary, w->run_id);
+	uint64_t epoch = qb_load_relaxed64(&w->seg.hdr->mark_epoch);
 
 	if (with_kills) {
 		kill(pid, SIGKILL);
@@ -93,9 +108,13 @@ static pid_t async_failover(struct world *w, struct pair *p, struct qb_rng *rng,
 	ck_assert_uint_gt(real.outcomes, 0);
 	ck_assert_uint_gt(real.events, 0);
 	promote(p);
-	if (with_kills)
-		pid = kill_syncers(w, fork_syncer(w));
+	if (with_kills) {
+		for (unsigned i = 0; i < QB_ARRAY_COUNT(rewind_points); i++)
+			fork_and_kill(w, rewind_points[i]);
+		pid = fork_syncer(w);
+	}
 	ck_until(qb_load_relaxed32(&w->seg.hdr->mark_connected) && is_settled(w), 30);
+	ck_assert_uint_gt(qb_load_relaxed64(&w->seg.hdr->mark_epoch), epoch);
 	qb_loss_read(&w->seg, &reported);
 	ck_assert_uint_eq(reported.rewinds, before.rewinds + 1);
 	reported.accepted -= before.accepted;
@@ -111,11 +130,8 @@ static pid_t async_failover(struct world *w, struct pair *p, struct qb_rng *rng,
 
 	at_new_primary(w, p);
 	w->conninfo = p->conninfo;
-	kill(pid, SIGKILL);
-	reap(pid, 10);
-	recover_syncer(w);
 	ck_ok(qb_cluster_destroy(old, NULL, &err), err);
-	return fork_syncer(w);
+	return next_syncer(w, pid, 1);
 }
 
 START_TEST(async_failover_loss_is_counted_to_the_row_and_sent_again)
@@ -135,6 +151,12 @@ START_TEST(async_failover_loss_is_counted_to_the_row_and_sent_again)
 		pid = async_failover(&w, &p, &rng, pid, 0);
 	pid = async_failover(&w, &p, &rng, pid, 1);
 	all_there_once(&w);
+	kill(pid, SIGKILL);
+	reap(pid, 10);
+	recover_syncer(&w);
+	for (unsigned i = 0; i < QB_ARRAY_COUNT(release_points); i++)
+		fork_and_kill(&w, release_points[i]);
+	pid = fork_syncer(&w);
 	finish_syncer(&w, pid);
 	everything_once(&w);
 	ck_assert_uint_eq(qb_load_relaxed32(&w.seg.hdr->mark_kept), 0);
@@ -167,7 +189,13 @@ START_TEST(without_replicas_the_loss_is_reported_and_not_hidden)
 	ck_until(is_settled(&w), 30);
 	catch_up(&p);
 	cut_off(&p);
+	/* Killed when the slots were free and nothing else was done: what it let go is known all the same. */
+	kill(pid, SIGKILL);
+	reap(pid, 10);
+	recover_syncer(&w);
 	some_of_each(&w, &rng);
+	fork_and_kill(&w, "batch.done.after-events");
+	pid = fork_syncer(&w);
 	ck_until(is_settled(&w), 30);
 	struct rows had = rows_of(p.at_primary, "bare");
 
@@ -495,11 +523,18 @@ START_TEST(standby_that_is_away_and_servers_that_are_wrong)
 }
 END_TEST
 
+/* Cases of their own, so that each can be run alone. */
+#define ADD(suite, name, test) \
+	do { \
+		TCase *tc_ = tcase_create(name); \
+		tcase_set_timeout(tc_, 60 + 60 * (double)scale()); \
+		tcase_add_test(tc_, test); \
+		suite_add_tcase(suite, tc_); \
+	} while (0)
+
 int main(void)
 {
 	Suite *suite = suite_create("failover");
-	TCase *tc = tcase_create("failover");
-
 	if (!qb_cluster_has_standby(NULL)) {
 		printf("1..0 # SKIP pg_basebackup is not installed beside the server\n");
 		return EXIT_SUCCESS;
@@ -507,12 +542,10 @@ int main(void)
 	figures = mmap(NULL, sizeof(*figures), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (figures == MAP_FAILED)
 		return EXIT_FAILURE;
-	tcase_set_timeout(tc, 60 + 60 * (double)scale());
-	tcase_add_test(tc, async_failover_loss_is_counted_to_the_row_and_sent_again);
-	tcase_add_test(tc, without_replicas_the_loss_is_reported_and_not_hidden);
-	tcase_add_test(tc, sync_failover_loses_nothing_that_was_acknowledged);
-	tcase_add_test(tc, standby_that_is_away_and_servers_that_are_wrong);
-	suite_add_tcase(suite, tc);
+	ADD(suite, "async", async_failover_loss_is_counted_to_the_row_and_sent_again);
+	ADD(suite, "bare", without_replicas_the_loss_is_reported_and_not_hidden);
+	ADD(suite, "sync", sync_failover_loses_nothing_that_was_acknowledged);
+	ADD(suite, "servers", standby_that_is_away_and_servers_that_are_wrong);
 	int rc = pgtest_main(suite);
 
 	printf("# figures: failovers=%u postgres_faults=%u lost=%u silent=%u resent=%u\n", figures->failovers, figures->faults,

@@ -77,10 +77,15 @@ static void *cut(void *opaque)
 
 	while (!(c->was_there = sleeping_in_batch(c->db, c->backend)) && qb_now_ns() < until_ns)
 		qb_sleep_ns(QB_NS_PER_MS);
-	if (c->answer_only)
-		shutdown(syncer_socket(c), SHUT_RD);
-	else
+	if (c->answer_only) {
+		int fd = syncer_socket(c);
+
+		/* Held open to the end of the case: a server that sees it closed may end the statement. */
+		(void)!dup(fd);
+		shutdown(fd, SHUT_RD);
+	} else {
 		terminate(c->db, c->backend);
+	}
 	return NULL;
 }
 

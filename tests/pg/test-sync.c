@@ -352,7 +352,6 @@ START_TEST(batch_is_bounded_in_bytes)
 {
 	static uint8_t large[QB_PAYLOAD_BYTES_MAX];
 	struct qb_batch b;
-	uint32_t finished;
 	struct world w;
 
 	world_open(&w, HERE, "bytes");
@@ -368,7 +367,7 @@ START_TEST(batch_is_bounded_in_bytes)
 	/* What came back is not forgotten, and the others are not starved by it. */
 	ck_assert_uint_eq(qb_batch_gather(&b), 8);
 	ck_assert_uint_eq(b.jobs[0].slot_idx, first + 8);
-	ck_assert_uint_eq(qb_batch_done(&b, &finished), 8);
+	ck_assert_uint_eq(qb_batch_done(&b), 8);
 	qb_batch_close(&b);
 	for (int i = 1; i <= 4; i++) {
 		step(&w);
@@ -381,10 +380,8 @@ END_TEST
 
 static void free_all(struct qb_batch *b)
 {
-	uint32_t finished;
-
 	while (qb_batch_gather(b) > 0)
-		qb_batch_done(b, &finished);
+		qb_batch_done(b);
 }
 
 /* Without a server, for speed: a batch is "committed" at once, while another process changes the jobs in it. */
