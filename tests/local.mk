@@ -52,6 +52,7 @@ unit_programs += \
 	%D%/unit/test-base \
 	%D%/unit/test-block \
 	%D%/unit/test-check \
+	%D%/unit/test-death \
 	%D%/unit/test-ends \
 	%D%/unit/test-event \
 	%D%/unit/test-fdio \
@@ -73,6 +74,7 @@ unit_programs += \
 	%D%/unit/test-segment \
 	%D%/unit/test-summary \
 	%D%/unit/test-summary-json \
+	%D%/unit/test-takeover \
 	%D%/unit/test-trace \
 	%D%/unit/test-wait
 %C%_unit_test_account_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
@@ -82,6 +84,7 @@ unit_programs += \
 %C%_unit_test_base_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_block_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_check_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_death_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_ends_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_event_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_fdio_LDADD = $(qb_base_libs) $(CHECK_LIBS)
@@ -103,6 +106,7 @@ unit_programs += \
 %C%_unit_test_segment_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_summary_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_summary_json_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
+%C%_unit_test_takeover_LDADD = $(qb_run_libs) $(CHECK_LIBS)
 %C%_unit_test_trace_SOURCES = %D%/unit/test-trace.c $(run_maker)
 %C%_unit_test_trace_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_wait_LDADD = $(qb_shm_libs) $(CHECK_LIBS)

@@ -304,7 +304,7 @@ int qb_parent_run(struct qb_seg *seg, const char *conninfo, struct qb_err *err)
 	rc = open_parent(&p, err);
 	if (rc < 0)
 		goto out;
-	rc = qb_seat_take(seg, QB_ROLE_PARENT);
+	rc = qb_take_parent_seat(&p.recovery);
 	if (rc < 0) {
 		qb_err_set(err, rc, "no free seat for the parent");
 		goto out;

@@ -204,6 +204,24 @@ static int prove_dead(const struct qb_seg *seg, uint32_t seat, struct qb_err *er
 	return 0;
 }
 
+int qb_take_parent_seat(struct qb_recovery *r)
+{
+	const struct qb_seg *seg = r->seg;
+	int seat = qb_seat_take(seg, QB_ROLE_PARENT);
+
+	for (uint32_t old = 1; seat < 0 && old < seg->cfg.seat_count; old++) {
+		uint64_t w = qb_load_acquire64(&seg->seats[old].word);
+		struct qb_err err = { 0 };
+
+		/* A child of such a parent may live on until its jobs are decided; a parent has none. */
+		if (qb_seat_state_of(w) == QB_SEAT_FREE || qb_seat_role(w) != QB_ROLE_PARENT ||
+		    prove_dead(seg, old, &err) < 0 || qb_recover_seat(r, old, NULL, NULL) < 0)
+			continue;
+		seat = qb_seat_take(seg, QB_ROLE_PARENT);
+	}
+	return seat;
+}
+
 int qb_take_over(struct qb_recovery *r, struct qb_event_writer *log, uint32_t own_seat, struct qb_err *err)
 {
 	const struct qb_seg *seg = r->seg;

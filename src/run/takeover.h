@@ -14,6 +14,12 @@
 int qb_parent_lock(const struct qb_seg *seg);
 
 /*
+ * A seat for the process that holds the lock. When all are taken, those of parents that died before they got as far as
+ * freeing their predecessors' are freed first; they held nothing. The seat, or QB_ENOSEAT.
+ */
+int qb_take_parent_seat(struct qb_recovery *r);
+
+/*
  * Let the readers of the parent's ring catch up before it writes what must not be missing. Bounded: half a
  * second once; then records are dropped and counted, until there is room again.
  */
