@@ -233,7 +233,12 @@ crash_bugs = \
 	%D%/crash/bugs/73-acknowledged-though-not-replicated.patch \
 	%D%/crash/bugs/74-freed-before-the-standby-has-it.patch \
 	%D%/crash/bugs/75-rewind-not-noticed.patch \
-	%D%/crash/bugs/76-loss-counted-from-memory.patch
+	%D%/crash/bugs/76-loss-counted-from-memory.patch \
+	%D%/crash/bugs/80-acknowledged-too-early.patch \
+	%D%/crash/bugs/81-stopped-taken-for-dead-at-take-over.patch \
+	%D%/crash/bugs/82-two-syncers.patch \
+	%D%/crash/bugs/83-dead-parents-keep-their-seats.patch \
+	%D%/crash/bugs/84-stopped-taken-for-dead.patch
 EXTRA_DIST += $(crash_bugs)
 # shm/ once more: with its fault points, and with a switch before each atomic access.
 check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
@@ -277,6 +282,7 @@ pg_scripts += \
 	%D%/pg/kill-roles.tap \
 	%D%/pg/postgres-away.tap \
 	%D%/pg/selftest.tap \
+	%D%/pg/storm-rules.tap \
 	%D%/pg/transactional.tap
 
 # ---- cli: the command line
@@ -391,7 +397,7 @@ check-lint: %D%/lint/print-layout$(EXEEXT)
 check-build:
 	rm -f $(build_scripts:.tap=.log) $(build_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(build_scripts)'
-check-bugs:
+check-bugs: qbench$(EXEEXT) decode-events$(EXEEXT) $(helper_programs)
 	rm -f $(bug_scripts:.tap=.log) $(bug_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(bug_scripts)'
 check-stress:
