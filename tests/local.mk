@@ -234,6 +234,9 @@ crash_bugs = \
 	%D%/crash/bugs/74-freed-before-the-standby-has-it.patch \
 	%D%/crash/bugs/75-rewind-not-noticed.patch \
 	%D%/crash/bugs/76-loss-counted-from-memory.patch \
+	%D%/crash/bugs/77-batch-without-compare-and-swap.patch \
+	%D%/crash/bugs/78-epoch-claimed-without-a-look.patch \
+	%D%/crash/bugs/79-no-answer-taken-for-yes.patch \
 	%D%/crash/bugs/80-acknowledged-too-early.patch \
 	%D%/crash/bugs/81-stopped-taken-for-dead-at-take-over.patch \
 	%D%/crash/bugs/82-two-syncers.patch \

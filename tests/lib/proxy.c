@@ -17,6 +17,7 @@
 #define SESSIONS 8
 #define STALL_NS (20 * QB_NS_PER_MS)
 #define LATE_BYTES_MAX (1u << 20)
+#define SAID_BYTES_MAX 65536
 #define WAIT_NS (10 * QB_NS_PER_S)
 
 struct session {
@@ -25,6 +26,7 @@ struct session {
 	long passed[2];
 	int armed;
 	uint64_t stalled_until_ns;
+	char said[SAID_BYTES_MAX];              /* by the client */
 };
 
 struct proxy {
@@ -40,6 +42,7 @@ struct proxy {
 	enum proxy_cut cut;
 	unsigned begun, ended;
 	long passed[2];                         /* of the last one that ended */
+	char said[SAID_BYTES_MAX];
 	int late_fd;
 	size_t late_bytes;
 	char late[LATE_BYTES_MAX];
@@ -79,6 +82,7 @@ static void end(struct proxy *p, struct session *s)
 	pthread_mutex_lock(&p->lock);
 	p->ended++;
 	memcpy(p->passed, s->passed, sizeof(p->passed));
+	memcpy(p->said, s->said, sizeof(p->said));
 	pthread_mutex_unlock(&p->lock);
 }
 
@@ -167,6 +171,8 @@ static void come(struct proxy *p, struct session *s, enum proxy_dir dir)
 		end(p, s);
 		return;
 	}
+	if (dir == PROXY_UP && s->passed[dir] + fits <= SAID_BYTES_MAX)
+		memcpy(s->said + s->passed[dir], data, (size_t)fits);
 	s->passed[dir] += fits;
 	if (s->armed && p->dir == dir && s->passed[dir] == p->at_byte)
 		cut(p, s, dir, data + fits, (size_t)(n - fits));
@@ -309,6 +315,17 @@ int proxy_await_end(struct proxy *p, long passed[2])
 			qb_sleep_ns(QB_NS_PER_MS / 10);
 	}
 	return 0;
+}
+
+long proxy_find(struct proxy *p, const void *bytes, size_t count, long from_byte)
+{
+	pthread_mutex_lock(&p->lock);
+	size_t end = p->passed[PROXY_UP] < SAID_BYTES_MAX ? (size_t)p->passed[PROXY_UP] : SAID_BYTES_MAX;
+	const char *at = (size_t)from_byte < end ? memmem(p->said + from_byte, end - (size_t)from_byte, bytes, count) : NULL;
+	long where = at ? at - p->said : -1;
+
+	pthread_mutex_unlock(&p->lock);
+	return where;
 }
 
 int proxy_late_deliver(struct proxy *p, int lost)

@@ -43,6 +43,12 @@ int proxy_disarm(struct proxy *p);
 int proxy_await_end(struct proxy *p, long passed[2]);
 
 /*
+ * Where these bytes are in what the client sent, behind from_byte, over the connection that ended last; -1: nowhere
+ * (among the first 64 KiB).
+ */
+long proxy_find(struct proxy *p, const void *bytes, size_t count, long from_byte);
+
+/*
  * What a late cut held back reaches the server now, followed by the end of the connection (lost: only the end
  * does). Returns when the server has closed it too: 1; 0 when there was no such connection; -ETIMEDOUT.
  */

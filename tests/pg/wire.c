@@ -331,12 +331,11 @@ static void wire_close(struct wire *x)
 	world_close(&x->w);
 }
 
-/* How long an undisturbed conversation is. */
+/* How long an undisturbed conversation is. To be judged, when all has been asked about it. */
 static void measure(struct wire *x, long bytes[2])
 {
 	converse(x, 0);
 	ck_assert_int_eq(proxy_await_end(x->proxy, bytes), 0);
-	judge(x);
 }
 
 START_TEST(wire_cut_after_this_byte_loses_and_doubles_nothing)
@@ -352,6 +351,7 @@ START_TEST(wire_cut_after_this_byte_loses_and_doubles_nothing)
 	snprintf(name, sizeof(name), "wire-%d", _i);
 	wire_open(&x, name);
 	measure(&x, bytes);
+	judge(&x);
 	qb_rng_init(&rng, (uint64_t)seed, "wire");
 	for (int dir = 0; dir < 2; dir++) {
 		long stride = 2 * (bytes[dir] + 1) / wanted, n = 0;
@@ -377,6 +377,55 @@ START_TEST(wire_cut_after_this_byte_loses_and_doubles_nothing)
 }
 END_TEST
 
+/* Where a conversation says that. */
+static long place(struct wire *x, const void *bytes, size_t count, long from_byte)
+{
+	long at = proxy_find(x->proxy, bytes, count, from_byte);
+
+	ck_assert_msg(at >= 0, "nobody says \"%s\"", (const char *)bytes);
+	return at;
+}
+
+START_TEST(late_claim_of_the_epoch_does_not_shut_out_its_own_successor)
+{
+	static const char claim[] = "epoch = greatest(epoch";
+	struct wire x;
+	long bytes[2];
+
+	wire_open(&x, "late-claim");
+	measure(&x, bytes);
+	long at = place(&x, claim, sizeof(claim) - 1, 0);
+
+	judge(&x);
+	for (int mends = 0; mends < 2; mends++)
+		ck_assert_int_eq(one_point(&x, PROXY_UP, at, PROXY_LATE, mends), 1);
+	wire_close(&x);
+}
+END_TEST
+
+/* Each batch of the conversation: begun, its answer lost, and again when its successor has done everything. */
+START_TEST(late_batch_changes_nothing)
+{
+	/* The portal without a name, and the statement: how a batch is bound. */
+	static const char first[] = "\0batch_again", next[] = "\0batch";
+	struct wire x;
+	long bytes[2];
+
+	wire_open(&x, "late-batch");
+	measure(&x, bytes);
+	long at = place(&x, first, sizeof(first), 0), batches[3] = { at };
+
+	for (int i = 1; i < 3; i++)
+		at = batches[i] = place(&x, next, sizeof(next), at + 1);
+	judge(&x);
+	for (int i = 0; i < 3; i++) {
+		for (int how = 0; how < 4; how++)
+			ck_assert_int_eq(one_point(&x, PROXY_UP, batches[i], how < 2 ? PROXY_LATE : PROXY_CLOSE, how % 2), 1);
+	}
+	wire_close(&x);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("wire");
@@ -384,6 +433,8 @@ int main(void)
 
 	tcase_set_timeout(tc, 60 * 60);
 	tcase_add_unchecked_fixture(tc, shared_start, shared_stop);
+	tcase_add_test(tc, late_claim_of_the_epoch_does_not_shut_out_its_own_successor);
+	tcase_add_test(tc, late_batch_changes_nothing);
 	tcase_add_loop_test(tc, wire_cut_after_this_byte_loses_and_doubles_nothing, 0, SLICES);
 	suite_add_tcase(suite, tc);
 	return pgtest_main(suite);
