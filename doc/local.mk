@@ -14,5 +14,6 @@ dist_doc_DATA += \
 	%D%/summary-json.md \
 	%D%/method.md \
 	%D%/record-format.md \
+	%D%/security.md \
 	%D%/style.md \
 	%D%/sync.md

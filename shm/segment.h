@@ -64,7 +64,8 @@ int qb_seg_create_anonymous(const struct qb_config_shm *cfg, struct qb_seg *seg)
 /*
  * Attach to what somebody created. Its pages are in memory but not yet in this process's page table:
  * qb_seg_populate() what will be touched in a hurry.
- * 0; -ENOENT; QB_EOWNER (another user's, group- or world-accessible, a link, not a regular file);
+ * 0; -ENOENT; QB_EOWNER (another user's, also for root, because who attaches acts on what it says; group- or
+ * world-accessible, a link, not a regular file);
  * QB_ETOOSHORT; QB_EMAGIC; QB_EENDIAN; QB_EVERSION; QB_EFEATURE; QB_EFINGERPRINT; QB_ENOTREADY;
  * QB_EOTHERBOOT (boot_id != 0 and different); QB_ECORRUPT (a size or offset that cannot be).
  */

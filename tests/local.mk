@@ -283,6 +283,7 @@ pg_scripts += \
 	%D%/pg/jsonl.tap \
 	%D%/pg/kill-all.tap \
 	%D%/pg/kill-roles.tap \
+	%D%/pg/other-users.tap \
 	%D%/pg/postgres-away.tap \
 	%D%/pg/selftest.tap \
 	%D%/pg/storm-rules.tap \
@@ -305,6 +306,7 @@ lint_scripts = \
 	%D%/lint/check-layout.tap \
 	%D%/lint/check-model.tap \
 	%D%/lint/check-rooms.tap \
+	%D%/lint/check-signals.tap \
 	%D%/lint/check-sql.tap \
 	%D%/lint/check-tags.tap \
 	%D%/lint/check-wrapper.tap \

@@ -142,6 +142,17 @@ int qb_mkdir_p(const char *path, mode_t mode, struct qb_err *err)
 	return ret;
 }
 
+int qb_dir_is_own(const char *path, struct qb_err *err)
+{
+	struct stat st;
+
+	if (lstat(path, &st))
+		return qb_err_errno(err, errno, "could not look at %s", path);
+	if (!S_ISDIR(st.st_mode) || st.st_uid != geteuid())
+		return qb_err_set(err, QB_EOWNER, "%s is a link, or belongs to somebody else: nothing is written there", path);
+	return 0;
+}
+
 /* The rename is on disk only when its directory is. */
 static int sync_parent(const char *path)
 {

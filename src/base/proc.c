@@ -11,6 +11,7 @@
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -81,6 +82,37 @@ uint64_t qb_boot_id(void)
 int qb_pidfd_signal(int pidfd, int sig)
 {
 	return syscall(SYS_pidfd_send_signal, pidfd, sig, NULL, 0) ? -errno : 0;
+}
+
+/* A child that is dead or alive and not yet reaped: the only pid that cannot be reused under our hands. */
+static int is_unreaped_child(pid_t pid)
+{
+	siginfo_t info;
+	int ret;
+
+	do {
+		ret = waitid(P_PID, (id_t)pid, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT);
+	} while (ret && errno == EINTR);
+	return ret == 0;
+}
+
+int qb_child_kill(pid_t pid)
+{
+	if (pid <= 1 || !is_unreaped_child(pid))
+		return -ESRCH;
+	return kill(pid, SIGKILL) ? -errno : 0;
+}
+
+int qb_child_kill_group(pid_t leader)
+{
+	if (leader <= 1 || !is_unreaped_child(leader) || getpgid(leader) != leader)
+		return -ESRCH;
+	return kill(-leader, SIGKILL) ? -errno : 0;
+}
+
+int qb_group_exists(pid_t group)
+{
+	return group > 1 && kill(-group, 0) == 0;
 }
 
 int qb_pidfd_open(pid_t pid, uint64_t start_ticks)

@@ -25,6 +25,18 @@ uint64_t qb_boot_id(void);
  */
 int qb_pidfd_open(pid_t pid, uint64_t start_ticks);
 int qb_pidfd_signal(int pidfd, int sig);                /* 0, or -errno (-ESRCH: already dead) */
+
+/* SIGKILL to a child of our own that has not been reaped: until then the number is nobody else's. 0 or -errno. */
+int qb_child_kill(pid_t pid);
+
+/*
+ * SIGKILL to the whole process group that this child leads; refused (-ESRCH) when the child is not of that group or
+ * was reaped, because then the number of the group may be somebody else's. 0 or -errno.
+ */
+int qb_child_kill_group(pid_t leader);
+
+/* Is there any process in the group? Signals nobody. */
+int qb_group_exists(pid_t group);
 /* 1 dead (a zombie counts), 0 still alive when timeout_ns passed, or -errno. timeout_ns 0 polls. */
 int qb_pidfd_wait(int pidfd, uint64_t timeout_ns);
 

@@ -13,6 +13,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "base/proc.h"
 #include "base/strbuf.h"
 #include "cli/cmd.h"
 #include "pg/cluster.h"
@@ -107,7 +108,7 @@ static int ask_version(char *program, char *buf, size_t cap)
 	ret = read_answer(ends[0], buf, cap);
 	close(ends[0]);
 	if (ret)
-		kill(pid, SIGKILL);
+		qb_child_kill(pid);
 	while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
 		;
 	if (!ret && (!WIFEXITED(status) || WEXITSTATUS(status)))

@@ -257,9 +257,26 @@ static int store(struct parse *p, const struct qb_opt *opt, const char *text)
 	return 0;
 }
 
+/*
+ * Everybody on the host may read a command line, and a connection string may hold a password: it moves
+ * to memory of our own.  From here on; the moment before is why the manual names the environment.
+ */
+static const char *hide(char *text)
+{
+	static char *kept;
+	char *at;
+
+	free(kept);
+	kept = qb_xstrdup(text);
+	for (at = text; *at; at++)
+		*at = '*';
+	return kept;
+}
+
 static int store_given(struct parse *p, const struct qb_opt *opt, const char *text)
 {
-	int ret = store(p, opt, text);
+	/* What is given comes from argv, which is ours to write to. */
+	int ret = store(p, opt, opt->type == QB_OPT_CONNINFO ? hide((char *)(uintptr_t)text) : text);
 
 	if (ret)
 		return ret;

@@ -296,10 +296,10 @@ static int copy_log(const struct qb_cluster *c, const char *path, struct qb_err 
 	ssize_t n;
 	off_t off;
 
-	in = open(c->log_path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+	in = qb_pg_open_log(c->log_path);
 	if (in < 0)
-		return qb_err_errno(err, errno, "could not read %s", c->log_path);
-	out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644);
+		return qb_err_errno(err, -in, "could not read %s", c->log_path);
+	out = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0644);
 	if (out < 0) {
 		ret = qb_err_errno(err, errno, "could not write %s", path);
 		goto out_in;

@@ -249,7 +249,7 @@ int qb_pg_spawn(const struct qb_pg_program *program, struct qb_pg_child *child, 
 	if (!ret && child->pidfd < 0)
 		ret = qb_err_errno(err, -child->pidfd, "could not watch %s", program->path);
 	if (ret) {
-		kill(pid, SIGKILL);
+		qb_child_kill(pid);
 		qb_pg_reap(child);
 	}
 out:
@@ -284,8 +284,7 @@ static void end_family(struct qb_pg_child *child)
 	qb_pidfd_signal(child->pidfd, SIGTERM);
 	if (qb_pidfd_wait(child->pidfd, KILL_TIMEOUT_NS) != 1)
 		qb_pidfd_signal(child->pidfd, SIGKILL);
-	/* Not reaped yet, so the number of the group cannot be anybody else's. */
-	kill(-group, SIGKILL);
+	qb_child_kill_group(group);
 	if (qb_pidfd_wait(child->pidfd, KILL_TIMEOUT_NS) != 1) {
 		/* What even SIGKILL cannot end must not hold us for ever. */
 		close(child->pidfd);
@@ -294,7 +293,7 @@ static void end_family(struct qb_pg_child *child)
 	}
 	qb_pg_reap(child);
 	deadline_ns = qb_now_ns() + KILL_TIMEOUT_NS;
-	while (!kill(-group, 0) && qb_now_ns() < deadline_ns)
+	while (qb_group_exists(group) && qb_now_ns() < deadline_ns)
 		qb_sleep_ns(STEP_NS / 10);
 }
 

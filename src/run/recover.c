@@ -92,6 +92,8 @@ static int open_record(struct qb_driver *d, struct qb_recover_result *result, st
 		return qb_err_set(err, rc, "the description of the run in the segment cannot be read: %s", qb_strerror(rc));
 	snprintf(dir, sizeof(dir), "%s/%s", d->cfg->results_dir, d->seg.hdr->run_id);
 	rc = qb_mkdir_p(dir, 0755, err);
+	if (rc == 0)
+		rc = qb_dir_is_own(dir, err);
 	snprintf(result->record, sizeof(result->record), "%s/recovered-%d.qbr", dir, (int)getpid());
 	if (rc == 0)
 		rc = qb_recorder_open(&d->recorder, &d->seg, result->record, &meta, err);

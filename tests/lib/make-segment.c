@@ -2,7 +2,7 @@
 /*
  * Make a segment as the dead leave it, for the tests of those who read one.
  *
- *	make-segment PATH [DAMAGE] [alive PID]
+ *	make-segment PATH [DAMAGE] [alive PID | reused PID]
  *
  * Without DAMAGE it is consistent and holds 15 jobs, at least one in every state, by number:
  *	1 ready               2 ready, without a ring entry      3 claimed by a dead worker
@@ -11,7 +11,8 @@
  *	6 waiting             7 done, with a result              8 failed
  *	9 ambiguous, parked  10 filling                         11 synced
  *	12 dead              15 done, its effect twice
- *	13 claimed a second time and 14 started, by process PID or by another dead one
+ *	13 claimed a second time and 14 started, by process PID or by another dead one;
+ *	"reused": by one that is dead, and whose number process PID has now
  */
 #include <signal.h>
 #include <stdio.h>
@@ -298,16 +299,19 @@ int main(int argc, char **argv)
 	lost = sit(QB_ROLE_WORKER, pid, ticks);
 	dead_process(&pid, &ticks);
 	for (i = 2; i + 1 < argc; i++) {
-		if (!strcmp(argv[i], "alive")) {
+		int reused = !strcmp(argv[i], "reused");
+
+		if (reused || !strcmp(argv[i], "alive")) {
 			pid = (uint32_t)atoi(argv[i + 1]);
 			ticks = qb_proc_start_ticks((pid_t)pid);
 			must(ticks != 0, "finding the process that is alive");
+			ticks -= (uint64_t)reused;
 		}
 	}
 	other = sit(QB_ROLE_WORKER, pid, ticks);
 	fill(driver, dead, other, lost);
 	qb_seg_clock_update(&seg);
-	if (argc > 2 && strcmp(argv[2], "alive"))
+	if (argc > 2 && strcmp(argv[2], "alive") && strcmp(argv[2], "reused"))
 		must(damage(argv[2], argv[1]), "knowing that damage");
 	qb_seg_detach(&seg);
 	return 0;

@@ -354,6 +354,36 @@ START_TEST(cores_follow_the_least_quota_on_the_way_up)
 }
 END_TEST
 
+START_TEST(only_an_unreaped_child_is_killed_by_its_number)
+{
+	pid_t leader = fork(), other;
+	int status;
+
+	if (leader == 0) {
+		for (;;)
+			pause();
+	}
+	setpgid(leader, leader);
+	/* In our own group, which is not its to lose. */
+	other = fork();
+	if (other == 0) {
+		for (;;)
+			pause();
+	}
+	ck_assert_int_eq(qb_child_kill_group(other), -ESRCH);
+	ck_assert_int_eq(qb_child_kill(getppid()), -ESRCH);
+	ck_assert_int_eq(qb_child_kill_group(getppid()), -ESRCH);
+	ck_assert_int_eq(qb_group_exists(leader), 1);
+	ck_assert_int_eq(qb_child_kill_group(leader), 0);
+	ck_assert_int_eq(waitpid(leader, &status, 0), leader);
+	ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+	ck_assert_int_eq(qb_child_kill_group(leader), -ESRCH);
+	ck_assert_int_eq(qb_child_kill(leader), -ESRCH);
+	ck_assert_int_eq(qb_child_kill(other), 0);
+	ck_assert_int_eq(waitpid(other, &status, 0), other);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("proc");
@@ -362,6 +392,7 @@ int main(void)
 	int failed;
 
 	tcase_add_checked_fixture(tc, set_up, tear_down);
+	tcase_add_test(tc, only_an_unreaped_child_is_killed_by_its_number);
 	tcase_add_test(tc, start_ticks_do_not_depend_on_the_name);
 	tcase_add_test(tc, pid_with_other_start_time_is_somebody_else);
 	tcase_add_test(tc, group_pids_are_refused);

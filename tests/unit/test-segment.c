@@ -235,6 +235,49 @@ START_TEST(loose_permissions_are_refused)
 }
 END_TEST
 
+/* Root would end the processes that the other user's file names. */
+START_TEST(file_of_another_user_is_attached_by_nobody_but_him)
+{
+	if (geteuid() != 0)
+		return;         /* only root can give a file away */
+	ck_assert_int_eq(chown(path, 65534, (gid_t)-1), 0);
+	ck_assert_int_eq(attach_to(path), QB_EOWNER);
+	ck_assert_int_eq(snapshot_of(path), 0);
+}
+END_TEST
+
+/* "dd" in the flags of a mapping: left out of core files. */
+static int is_left_out_of_cores(const void *at)
+{
+	FILE *f = fopen("/proc/self/smaps", "re");
+	char line[512];
+	int inside = 0, found = 0;
+
+	ck_assert_ptr_nonnull(f);
+	while (fgets(line, sizeof(line), f)) {
+		unsigned long lo, hi;
+
+		if (sscanf(line, "%lx-%lx ", &lo, &hi) == 2 && strchr(line, '-') < strchr(line, ' '))
+			inside = (uintptr_t)at >= lo && (uintptr_t)at < hi;
+		else if (inside && strncmp(line, "VmFlags:", 8) == 0)
+			found = strstr(line, " dd") != NULL;
+	}
+	fclose(f);
+	return found;
+}
+
+START_TEST(payloads_and_results_are_left_out_of_core_files)
+{
+	struct qb_seg seg;
+
+	ck_assert_int_eq(qb_seg_attach(path, 0, &seg), 0);
+	ck_assert(is_left_out_of_cores(seg.base + seg.sec[QB_SEC_BLOCKS].off));
+	ck_assert(is_left_out_of_cores(seg.base + seg.sec[QB_SEC_ARENAS].off));
+	ck_assert(!is_left_out_of_cores(seg.jobs));
+	qb_seg_detach(&seg);
+}
+END_TEST
+
 START_TEST(symbolic_link_is_refused)
 {
 	ck_assert_int_eq(symlink(path, other), 0);
@@ -563,6 +606,8 @@ static TCase *refusals(void)
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, missing_file_and_directory_are_told_apart);
 	tcase_add_test(t, loose_permissions_are_refused);
+	tcase_add_test(t, file_of_another_user_is_attached_by_nobody_but_him);
+	tcase_add_test(t, payloads_and_results_are_left_out_of_core_files);
 	tcase_add_test(t, symbolic_link_is_refused);
 	tcase_add_test(t, second_hard_link_is_refused);
 	tcase_add_test(t, pipe_is_refused_without_waiting_for_a_writer);
