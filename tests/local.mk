@@ -227,6 +227,11 @@ crash_bugs = \
 	%D%/crash/bugs/50-seat-read-before-it-is-closed.patch \
 	%D%/crash/bugs/51-late-child-stores-its-start-time.patch \
 	%D%/crash/bugs/52-driver-judged-and-not-closed.patch \
+	%D%/crash/bugs/65-no-fence-just-a-look.patch \
+	%D%/crash/bugs/66-mark-and-effect-in-two-transactions.patch \
+	%D%/crash/bugs/67-answer-before-the-fence-has-committed.patch \
+	%D%/crash/bugs/68-mark-passes-the-fence-of-its-attempt.patch \
+	%D%/crash/bugs/69-retry-without-a-look-at-the-mark.patch \
 	%D%/crash/bugs/70-attempts-begin-anew.patch \
 	%D%/crash/bugs/71-lost-taken-for-never-started.patch \
 	%D%/crash/bugs/72-rebuilt-in-the-same-life.patch \
