@@ -124,6 +124,7 @@ pg_programs += \
 	%D%/pg/test-array \
 	%D%/pg/test-cluster \
 	%D%/pg/test-conn \
+	%D%/pg/test-doubt \
 	%D%/pg/test-effects \
 	%D%/pg/test-failover \
 	%D%/pg/test-queue \
@@ -142,6 +143,7 @@ pg_programs += \
 %C%_pg_test_array_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_cluster_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_conn_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
+%C%_pg_test_doubt_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_effects_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_failover_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
@@ -324,6 +326,7 @@ EXTRA_DIST += \
 	%D%/lib/shm-fixture.h \
 	%D%/pg/loadtest.h \
 	%D%/pg/failover.h \
+	%D%/pg/effecttest.h \
 	%D%/pg/pgtest.h \
 	%D%/pg/queuetest.h \
 	%D%/pg/restoretest.h \
