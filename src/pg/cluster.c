@@ -56,7 +56,7 @@ bool qb_cluster_has_standby(const char *bindir)
 
 	if (qb_cluster_find_bindir(bindir, &dir, NULL) < 0)
 		return false;
-	path = qb_xasprintf("%s/pg_basebackup", dir);
+	path = qb_pg_basebackup_path(dir);
 	has = access(path, X_OK) == 0;
 	free(path);
 	free(dir);

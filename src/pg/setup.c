@@ -205,9 +205,28 @@ static int run_initdb(struct qb_cluster *c, struct qb_err *err)
 	return ret;
 }
 
+char *qb_pg_basebackup_path(const char *bindir)
+{
+	char *path = qb_xasprintf("%s/pg_basebackup", bindir), *server, *real, *slash;
+
+	if (access(path, X_OK) == 0)
+		return path;
+	server = qb_xasprintf("%s/postgres", bindir);
+	real = realpath(server, NULL);
+	slash = real ? strrchr(real, '/') : NULL;
+	if (slash) {
+		*slash = '\0';
+		free(path);
+		path = qb_xasprintf("%s/pg_basebackup", real);
+	}
+	free(real);
+	free(server);
+	return path;
+}
+
 static int run_basebackup(struct qb_cluster *c, const char *primary, struct qb_err *err)
 {
-	char *path = qb_xasprintf("%s/pg_basebackup", c->bindir);
+	char *path = qb_pg_basebackup_path(c->bindir);
 	const char *const argv[] = {
 		path, "-D", c->data_dir, "-d", primary, "-R", "-X", "stream", "-c", "fast", "--no-sync", NULL,
 	};

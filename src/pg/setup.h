@@ -38,6 +38,9 @@ int qb_pg_setup(struct qb_cluster *c, const struct qb_cluster_config *config, st
 struct qb_pg_program qb_pg_program_of(const struct qb_cluster *c, const char *path,
 				      const char *const *argv, const char *dir, int out_fd);
 
+/* pg_basebackup: there, or where the postgres there really lies (a link to it may be all that there is). malloc'ed. */
+char *qb_pg_basebackup_path(const char *bindir);
+
 /* The fd (read, append), or -errno. Opened here and handed down: ours, whoever writes it. */
 int qb_pg_open_log(const char *path);
 

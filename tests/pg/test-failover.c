@@ -283,10 +283,20 @@ static unsigned not_there(PGconn *db, const char *run_id, const struct acked *a)
 	return n;
 }
 
+/*
+ * From its start on: a server that is told while it runs has commits wait when its checkpointer has heard of it, and not
+ * before.
+ */
 static void be_synchronous(struct pair *p)
 {
+	struct qb_err err = { 0 };
+
 	sql(p->at_primary, "alter system set synchronous_standby_names = '*'");
-	sql(p->at_primary, "select pg_reload_conf()");
+	PQfinish(p->at_primary);
+	ck_ok(qb_cluster_stop(p->primary, QB_CLUSTER_FAST, &err), err);
+	ck_ok(qb_cluster_restart(p->primary, &err), err);
+	p->at_primary = sql_connect(qb_cluster_conninfo(p->primary));
+	sql(p->at_primary, "checkpoint");
 	ck_until(ask(p->at_primary, "select count(*) from pg_stat_replication where sync_state = 'sync'") == 1, 30);
 }
 
