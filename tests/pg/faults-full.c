@@ -297,16 +297,37 @@ START_TEST(row_of_a_client_that_went_without_a_word_is_free_again_within_seconds
 }
 END_TEST
 
+/* In each case's process: what it mounts ends with it, however it ends. */
+static void enter(void)
+{
+	ck_assert_int_eq(enter_namespace(), 0);
+}
+
+/* Is that possible here? 0 or an errno. */
+static int try_to_enter(void)
+{
+	pid_t pid = fork();
+	int status = 0;
+
+	if (pid == 0)
+		_exit(enter_namespace() < 0 ? errno : 0);
+	return pid < 0 || waitpid(pid, &status, 0) != pid || !WIFEXITED(status) ? EAGAIN : WEXITSTATUS(status);
+}
+
 int main(void)
 {
 	Suite *suite = suite_create("faults-full");
 	TCase *tc = tcase_create("full"), *network = tcase_create("network");
 
-	if (enter_namespace() < 0) {
-		printf("1..0 # SKIP no name space for small volumes and a network: %s\n", strerror(errno));
+	int no = try_to_enter();
+
+	if (no) {
+		printf("1..0 # SKIP no name space for small volumes and a network: %s\n", strerror(no));
 		return EXIT_SUCCESS;
 	}
 	tcase_set_timeout(tc, 300);
+	tcase_add_checked_fixture(tc, enter, NULL);
+	tcase_add_checked_fixture(network, enter, NULL);
 	tcase_add_test(tc, volume_of_the_tables_is_full);
 	tcase_add_test(tc, volume_of_the_log_is_full);
 	tcase_add_test(tc, volume_of_everything_is_full);
