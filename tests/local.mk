@@ -14,7 +14,8 @@ TAP_LOG_DRIVER = $(LOG_DRIVER)
 QB_TEST_BINDIR = $(abs_top_builddir)
 
 # What every test finds in its environment.  Those written ${NAME-default} may be set by whoever
-# calls make.  (The tests' own: QB_CRASH_FACTOR and QB_MODEL_SEEDS make them longer.)
+# calls make.  (The tests' own: QB_CRASH_FACTOR, QB_MODEL_SEEDS, QB_TEST_SCALE and QB_WIRE_CUTS make them
+# longer; 720 wire cuts are what a proof needs.)
 AM_TESTS_ENVIRONMENT = \
 	srcdir='$(abs_top_srcdir)'; export srcdir; \
 	builddir='$(abs_top_builddir)'; export builddir; \
