@@ -137,6 +137,7 @@ pg_programs += \
 	%D%/pg/test-sync \
 	%D%/pg/test-sync-cut \
 	%D%/pg/wire \
+	%D%/pg/wire-effect \
 	%D%/pg/wire-queue
 %C%_pg_faults_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_faults_content_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
@@ -157,6 +158,8 @@ pg_programs += \
 %C%_pg_test_sync_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_wire_SOURCES = %D%/pg/wire.c %D%/lib/proxy.c %D%/lib/proxy.h
 %C%_pg_wire_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_wire_effect_SOURCES = %D%/pg/wire-effect.c %D%/lib/proxy.c %D%/lib/proxy.h
+%C%_pg_wire_effect_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_wire_queue_SOURCES = %D%/pg/wire-queue.c %D%/lib/proxy.c %D%/lib/proxy.h
 %C%_pg_wire_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 
