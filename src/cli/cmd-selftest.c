@@ -103,14 +103,19 @@ static int all_rounds(struct selftest *t, struct qb_err *err)
 
 /* ---- what it says ---- */
 
-static void put_times(const char *label, struct qb_samples *s, uint64_t goal_ns)
+/* A goal that the bare floor misses as well says something of the machine's load. */
+static void put_times(const char *label, struct qb_samples *s, uint64_t goal_ns, const struct qb_samples *floor)
 {
+	struct qb_percentiles under = { 0 };
 	struct qb_percentiles p;
 	char p50[32], p99[32], max[32], goal[32] = "";
 
 	qb_percentiles_of(s->ns, s->count, &p);
+	if (floor)
+		qb_percentiles_of(floor->ns, floor->count, &under);
 	if (goal_ns)
-		snprintf(goal, sizeof(goal), "%s", p.p99_ns < goal_ns ? "met" : "MISSED");
+		snprintf(goal, sizeof(goal), "%s", p.p99_ns < goal_ns ? "met" :
+			 under.p99_ns < goal_ns ? "MISSED" : "missed, by the floor too");
 	printf("  %-38s %9s %9s %9s  %6llu  %s\n", label, p.count ? qb_format_duration(p50, sizeof(p50), p.p50_ns) : "-",
 	       p.count ? qb_format_duration(p99, sizeof(p99), p.p99_ns) : "-",
 	       p.count ? qb_format_duration(max, sizeof(max), p.max_ns) : "-", (unsigned long long)p.count, goal);
@@ -155,12 +160,12 @@ static void print_text(struct selftest *t)
 	put_count("silent duplicates", s->silent, "");
 	put_count("wrong verdicts", s->wrong, "");
 	printf("\n  %-38s %9s %9s %9s  %6s  %s\n", "", "p50", "p99", "max", "times", "goal");
-	put_times("worker's death to verdict (< 10 ms)", &s->times.verdict, VERDICT_GOAL_NS);
-	put_times("  workers with a connection", &s->times_connected.verdict, 0);
-	put_times("  floor: death of an idle process", &s->floor_death, 0);
-	put_times("parent's death to pick-up (< 250 ms)", &s->times.pickup, PICKUP_GOAL_NS);
-	put_times("  workers with a connection", &s->times_connected.pickup, 0);
-	put_times("  floor: fork, exec, a first byte", &s->floor_birth, 0);
+	put_times("worker's death to verdict (< 10 ms)", &s->times.verdict, VERDICT_GOAL_NS, &s->floor_death);
+	put_times("  workers with a connection", &s->times_connected.verdict, 0, NULL);
+	put_times("  floor: death of an idle process", &s->floor_death, 0, NULL);
+	put_times("parent's death to pick-up (< 250 ms)", &s->times.pickup, PICKUP_GOAL_NS, &s->floor_birth);
+	put_times("  workers with a connection", &s->times_connected.pickup, 0, NULL);
+	put_times("  floor: fork, exec, a first byte", &s->floor_birth, 0, NULL);
 }
 
 static void json_times(const char *key, struct qb_samples *s, const char *end)

@@ -18,18 +18,19 @@ struct job {
 	uint32_t effects;
 	uint8_t outcome, live;          /* enum qb_job_state in that table; 0: no row */
 	unsigned acknowledged : 1, completed : 1, discarded : 1, ambiguous : 1, submitted : 1;
-	uint32_t seat;                  /* of its last start; 0: none */
-	size_t start;                   /* its place in the record */
+	uint32_t proc;                  /* who started it last; 0: nobody */
 };
 
-/* Where in the record a seat's processes ended last; 0: never. */
-struct seat {
-	size_t died, stopped;
+/* One process in a seat, as far as it was seen at work. */
+struct proc {
+	unsigned died : 1, stopped : 1; /* stopped: it left in order, and said so */
 };
 
 struct look {
 	struct job *jobs;               /* by id */
-	struct seat seats[QB_SEAT_MAX + 1];
+	struct proc *procs;             /* from 1 on */
+	uint32_t procs_count;
+	uint32_t sits[QB_SEAT_MAX + 1]; /* who sits there now; 0: nobody that was seen at work */
 	uint64_t count;
 	int drained;
 	enum qb_truth_effects effects;
@@ -50,17 +51,19 @@ static void find_fault(struct look *l, uint64_t *count, uint64_t id, const char 
 	++*count;
 }
 
-static void note_process(struct look *l, const struct qb_event_shm *ev, size_t place)
+static void note_process(struct look *l, const struct qb_event_shm *ev)
 {
-	if (ev->slot_idx > QB_SEAT_MAX)
+	uint32_t who = ev->slot_idx <= QB_SEAT_MAX ? l->sits[ev->slot_idx] : 0;
+
+	if (who && ev->type == QB_EV_PROCESS_STOPPED)
+		l->procs[who].stopped = 1;
+	if (!who || ev->type != QB_EV_PROCESS_DIED)
 		return;
-	if (ev->type == QB_EV_PROCESS_DIED)
-		l->seats[ev->slot_idx].died = place;
-	else if (ev->type == QB_EV_PROCESS_STOPPED)
-		l->seats[ev->slot_idx].stopped = place;
+	l->procs[who].died = 1;
+	l->sits[ev->slot_idx] = 0;
 }
 
-static void note(struct look *l, const struct qb_event_shm *ev, size_t place)
+static void note(struct look *l, const struct qb_event_shm *ev)
 {
 	struct job *j = &l->jobs[ev->job_id];
 
@@ -72,8 +75,9 @@ static void note(struct look *l, const struct qb_event_shm *ev, size_t place)
 		j->acknowledged = 1;
 		break;
 	case QB_EV_JOB_STARTED:
-		j->seat = ev->seat;
-		j->start = place;
+		if (!l->sits[ev->seat])
+			l->sits[ev->seat] = ++l->procs_count;
+		j->proc = l->sits[ev->seat];
 		break;
 	case QB_EV_JOB_COMPLETED:
 		j->completed = 1;
@@ -134,9 +138,9 @@ static void ledger_row(struct look *l, uint64_t id, uint64_t effects)
  */
 static int cut_short(const struct look *l, const struct job *j)
 {
-	const struct seat *s = &l->seats[j->seat];
+	const struct proc *p = &l->procs[j->proc];
 
-	return j->seat && s->died > j->start && s->stopped < j->start;
+	return j->proc && p->died && !p->stopped;
 }
 
 static void judge_outcome(struct look *l, uint64_t id, const struct job *j)
@@ -148,7 +152,7 @@ static void judge_outcome(struct look *l, uint64_t id, const struct job *j)
 		find_fault(l, wrong, id, "it has an outcome and was never submitted");
 	else if (j->live)
 		find_fault(l, wrong, id, "it has an outcome and is live");
-	else if (done && !j->seat)
+	else if (done && !j->proc)
 		find_fault(l, wrong, id, "it is done and was never started");
 	else if (done && !j->completed && !cut_short(l, j))
 		find_fault(l, wrong, id, "it is done, and no completion is on record");
@@ -214,17 +218,23 @@ int qb_truth_of_run(const char *conninfo, const struct qb_trace *trace, int drai
 
 	memset(out, 0, sizeof(*out));
 	l.jobs = calloc(l.count + 1, sizeof(*l.jobs));
-	if (!l.jobs)
+	/* At most one for each event. */
+	l.procs = calloc(trace->events_count + 1, sizeof(*l.procs));
+	if (!l.jobs || !l.procs) {
+		free(l.jobs);
+		free(l.procs);
 		return qb_err_errno(err, ENOMEM, "could not compare the run with Postgres");
+	}
 	for (size_t i = 0; i < trace->events_count; i++)
 		if (qb_event_is_job(&trace->events[i].ev))
-			note(&l, &trace->events[i].ev, i);
+			note(&l, &trace->events[i].ev);
 		else
-			note_process(&l, &trace->events[i].ev, i);
+			note_process(&l, &trace->events[i].ev);
 	int rc = ask(&l, conninfo, trace->meta.run_id, err);
 
 	for (uint64_t id = 1; rc == 0 && id <= l.count; id++)
 		judge(&l, id);
 	free(l.jobs);
+	free(l.procs);
 	return rc < 0 ? qb_err_context(err, "could not compare the run with Postgres") : 0;
 }
