@@ -168,6 +168,7 @@ endif
 # ---- crash: a kill everywhere, then recovery, then the verdict.  Programs of their own: at every
 # ---- fault point, at every instruction, and between any two accesses of several processes.
 crash_world = \
+	%D%/crash/database.c \
 	%D%/crash/ledger.h \
 	%D%/crash/oracle.c %D%/crash/oracle.h \
 	%D%/crash/tap.h \
@@ -182,6 +183,7 @@ crash_scripts += %D%/crash/steps-builds.tap
 crash_scripts += %D%/promela/spin.tap
 EXTRA_DIST += %D%/promela/claim.pml %D%/promela/resolve.pml
 EXTRA_DIST += %D%/crash/README.md
+dist_check_SCRIPTS += %D%/crash/figures.sh
 
 # What they are worth: each known bug, put in on purpose, is found by one of them.  It compiles
 # shm/ some fifty times, so it is not part of check but of check-bugs, and of CI.
@@ -233,6 +235,13 @@ crash_bugs = \
 	%D%/crash/bugs/50-seat-read-before-it-is-closed.patch \
 	%D%/crash/bugs/51-late-child-stores-its-start-time.patch \
 	%D%/crash/bugs/52-driver-judged-and-not-closed.patch \
+	%D%/crash/bugs/53-resolved-before-its-result.patch \
+	%D%/crash/bugs/54-resolved-without-a-push.patch \
+	%D%/crash/bugs/55-resolved-whatever-it-is-now.patch \
+	%D%/crash/bugs/56-doubt-resolved-without-a-fence.patch \
+	%D%/crash/bugs/57-transactional-taken-for-idempotent.patch \
+	%D%/crash/bugs/58-resolved-and-nobody-told.patch \
+	%D%/crash/bugs/59-noted-as-durable-before-the-commit.patch \
 	%D%/crash/bugs/65-no-fence-just-a-look.patch \
 	%D%/crash/bugs/66-mark-and-effect-in-two-transactions.patch \
 	%D%/crash/bugs/67-answer-before-the-fence-has-committed.patch \
@@ -260,29 +269,29 @@ check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
 %C%_crash_libqb_shm_fault_a_CPPFLAGS = $(AM_CPPFLAGS) -DQB_FAULT_POINTS=1
 %C%_crash_libqb_shm_point_a_SOURCES = $(shm_libqb_shm_a_SOURCES)
 %C%_crash_libqb_shm_point_a_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
-%C%_crash_fault_points_SOURCES = %D%/crash/fault-points.c $(crash_world)
+%C%_crash_fault_points_SOURCES = %D%/crash/fault-points.c src/sync/batch.c $(crash_world)
 %C%_crash_fault_points_CPPFLAGS = $(AM_CPPFLAGS) -DQB_FAULT_POINTS=1
-%C%_crash_fault_points_LDADD = %D%/crash/libqb-shm-fault.a
+%C%_crash_fault_points_LDADD = %D%/crash/libqb-shm-fault.a src/pg/libqb-pg.a src/base/libqb-base.a
 %C%_crash_schedules_SOURCES = %D%/crash/schedules.c %D%/crash/coroutine.h %D%/crash/point.h \
-	$(crash_world)
+	src/sync/batch.c $(crash_world)
 # Stacks are switched by hand in these, which AddressSanitizer and ThreadSanitizer cannot follow.
 %C%_crash_libqb_shm_point_a_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
 %C%_crash_schedules_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
 %C%_crash_schedules_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
-%C%_crash_schedules_LDADD = %D%/crash/libqb-shm-point.a
+%C%_crash_schedules_LDADD = %D%/crash/libqb-shm-point.a src/pg/libqb-pg.a src/base/libqb-base.a
 %C%_crash_seat_names_SOURCES = %D%/crash/seat-names.c %D%/crash/coroutine.h %D%/crash/point.h %D%/crash/tap.h
 %C%_crash_seat_names_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
 %C%_crash_seat_names_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
 %C%_crash_seat_names_LDADD = %D%/crash/libqb-shm-point.a
-%C%_crash_steps_SOURCES = %D%/crash/steps.c $(crash_world)
-%C%_crash_steps_LDADD = $(qb_shm_libs)
+%C%_crash_steps_SOURCES = %D%/crash/steps.c %D%/crash/scenarios.c %D%/crash/scenarios.h $(crash_world)
+%C%_crash_steps_LDADD = $(qb_run_libs)
 
 # ---- stress: many processes for a few seconds, the identities after.  Those that run as threads
 # ---- in a build for ThreadSanitizer are in stress_thread_programs too.
 stress_programs += %D%/crash/stress
 stress_thread_programs += %D%/crash/stress
-%C%_crash_stress_SOURCES = %D%/crash/stress.c $(crash_world)
-%C%_crash_stress_LDADD = $(qb_shm_libs)
+%C%_crash_stress_SOURCES = %D%/crash/stress.c %D%/crash/stress.h %D%/crash/kills.c $(crash_world)
+%C%_crash_stress_LDADD = $(qb_sync_libs)
 
 # ---- pg, whole runs: the program on a private server
 pg_scripts += \
@@ -398,8 +407,8 @@ pg_tests = $(pg_programs) $(pg_scripts)
 TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(crash_tests) $(stress_tests) \
 	$(pg_tests) $(cli_scripts) $(build_scripts)
 
-.PHONY: check-unit check-model check-stress check-stress-threads check-crash check-pg check-cli \
-	check-lint check-build check-bugs check-storm check-loop bench distcheck-short
+.PHONY: check-unit check-model check-stress check-stress-threads check-crash check-crash-long check-proof \
+	check-pg check-cli check-lint check-build check-bugs check-storm check-loop bench distcheck-short
 
 # These build what their tests need and no more.
 check-unit:
@@ -417,14 +426,26 @@ check-build:
 check-bugs: qbench$(EXEEXT) decode-events$(EXEEXT) $(helper_programs)
 	rm -f $(bug_scripts:.tap=.log) $(bug_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(bug_scripts)'
+# Long enough for the floors of tests/crash/figures.sh, in minutes.
 check-stress:
 	QB_CRASH_FACTOR=$${QB_CRASH_FACTOR-10} QB_MODEL_SEEDS=$${QB_MODEL_SEEDS-1500} \
 	CK_TIMEOUT_MULTIPLIER=$${CK_TIMEOUT_MULTIPLIER-20} \
-		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(model_programs) $(stress_tests) $(crash_tests)'
+		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(model_programs) $(stress_tests)'
 check-stress-threads:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(stress_thread_programs)'
 check-crash:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests)'
+	QB_CRASH_BUILDS=$${QB_CRASH_BUILDS-all} $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests)'
+# Both, then what they have counted, against the floors.
+check-proof:
+	rm -f $(stress_programs:=.log) $(crash_programs:=.log) $(crash_scripts:.tap=.log)
+	$(MAKE) $(AM_MAKEFLAGS) check-crash
+	$(MAKE) $(AM_MAKEFLAGS) check-stress
+	$(top_srcdir)/tests/crash/figures.sh tests/crash kill_points double_crashes schedules real_kills
+# For a night: each program for so many minutes, with samples as dense as they get.
+check-crash-long:
+	QB_CRASH_FACTOR=$${QB_CRASH_FACTOR-100} QB_CRASH_MINUTES=$${QB_CRASH_MINUTES-120} \
+		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests) $(stress_programs)'
+	$(top_srcdir)/tests/crash/figures.sh tests/crash kill_points double_crashes schedules real_kills
 check-pg:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(pg_tests)'
 # Only the storms, for so many minutes.

@@ -82,13 +82,27 @@ struct tale {
 	uint32_t state, attempt, failures, seat, gen;
 };
 
+/* Its effect happens once, and then it is done: nothing is guessed. */
+static int judge_transaction(struct oracle *o, const struct tale *t, uint32_t effects, uint32_t now)
+{
+	int may_have = t->state == STARTED || t->state == AMBIGUOUS || t->state == DONE || t->state == SYNCED;
+
+	if (bits_in(effects) > 1)
+		BAD("job %llu: transactional, with effects in attempts %x: doubled", ULL(t->id), effects);
+	if (effects & ~(may_have ? now : 0))
+		BAD("job %llu in state %u at attempt %u: its effect was in attempts %x and it is not done", ULL(t->id), t->state,
+		    t->attempt, effects);
+	return 0;
+}
+
 /* ---- is what happened allowed, given the state that the job is in? ---- */
 static int judge(struct oracle *o, const struct tale *t, const struct ledger_job *l)
 {
-	uint32_t effects = ledger_get(&l->effect_mask), reported = ledger_get(&l->ambiguous_mask);
+	uint32_t effects = ledger_effects(l), reported = ledger_get(&l->ambiguous_mask);
 	uint32_t completed = ledger_get(&l->completed_mask), failed = ledger_get(&l->failed_mask);
 	uint32_t now = t->attempt < 32 ? 1u << t->attempt : 0;
-	int opaque = plan_is_opaque(o->led, t->id);
+	enum plan_class class = plan_class(o->led, t->id);
+	int opaque = class == PLAN_OPAQUE;
 
 	if (ledger_get(&l->twice_mask))
 		BAD("job %llu: attempts %x had their effect twice", ULL(t->id), ledger_get(&l->twice_mask));
@@ -113,11 +127,15 @@ static int judge(struct oracle *o, const struct tale *t, const struct ledger_job
 		    t->failures);
 	if (t->state == DONE && !(effects & now))
 		BAD("job %llu: done at attempt %u without its effect", ULL(t->id), t->attempt);
-	if (t->state == AMBIGUOUS && (!opaque || !(reported & now)))
-		BAD("job %llu: ambiguous, but %s", ULL(t->id), opaque ? "never reported" : "it may be run again");
+	if (t->state == AMBIGUOUS && (class == PLAN_IDEMPOTENT || !(reported & now)))
+		BAD("job %llu: ambiguous, but %s", ULL(t->id),
+		    class == PLAN_IDEMPOTENT ? "it may be run again" : "never reported");
+	if (class == PLAN_TRANSACTIONAL && judge_transaction(o, t, effects, now) < 0)
+		return -1;
 	if (opaque && (reported & ~now))
 		BAD("job %llu: opaque and run again after attempt mask %x was reported", ULL(t->id), reported & ~now);
-	if (t->state == DEAD && t->attempt < o->max_claims)
+	/* Or a person gave it up. */
+	if (t->state == DEAD && t->attempt < o->max_claims && !(opaque && (reported & now)))
 		BAD("job %llu: given up at attempt %u of %u", ULL(t->id), t->attempt, o->max_claims);
 	if (t->state == FAILED && !plan_is_permanent(t->id) && t->failures < PLAN_MAX_ATTEMPTS)
 		BAD("job %llu: failed for good after %u failures", ULL(t->id), t->failures);
@@ -237,6 +255,8 @@ static int check_slot(struct oracle *o, uint64_t slot, uint64_t *blocks, uint8_t
 		BAD("slot %llu: word %llx", ULL(slot), ULL(w));
 	if (slot >= get32(o->base + ORACLE_HIGH_WATER) && w != 0)
 		BAD("slot %llu is used, above the high-water mark", ULL(slot));
+	uint64_t sync = get64(job + 8);
+
 	if (held && !(o->live_seats >> t.seat & 1))
 		BAD("slot %llu: still in state %u, held by the dead seat %u", ULL(slot), t.state, t.seat);
 	if (t.state == FREE && !o->live_seats && !bit(o, FREE_MAP, slot))
@@ -252,11 +272,13 @@ static int check_slot(struct oracle *o, uint64_t slot, uint64_t *blocks, uint8_t
 		BAD("job %llu is in two slots", ULL(t.id));
 	if (judge(o, &t, l) < 0)
 		return -1;
+	if (sync >> 38 == t.gen && (sync & 0x3f) != 0 && !ledger_get(&l->live) && !ledger_get(&l->stored))
+		BAD("job %llu: noted as durable, and the database does not have it", ULL(t.id));
 	if (o->live_seats)
 		return 0;
 	if (t.state == AMBIGUOUS) {
 		o->ambiguous++;
-		o->ambiguous_without_effect += !(l->effect_mask >> t.attempt & 1);
+		o->ambiguous_without_effect += !(ledger_effects(l) >> t.attempt & 1);
 	}
 	if (check_payload(o, slot, job, &t, blocks) < 0)
 		return -1;
@@ -303,7 +325,8 @@ static int check_events(struct oracle *o)
 				BAD("seat %llu: record %llu has sequence %llu", ULL(seat), ULL(i), ULL(seq));
 			if (seq > last)
 				last = seq;
-			if (get64(e + 40) != plan_event_mark(get64(e + 16), get64(e + 24), get64(e + 32)))
+			if (!o->led->engine_events && (get64(e + 24) != get64(e + 32) ||
+						       get64(e + 40) != plan_event_mark(get64(e + 16), get64(e + 32))))
 				BAD("seat %llu: record with sequence %llu is torn", ULL(seat), ULL(seq));
 		}
 		/* The tail word may be one behind; never more, and never ahead of what is written. */
@@ -321,7 +344,7 @@ int oracle_row(struct oracle *o, uint64_t id)
 	struct tale t = { .id = id, .state = ledger_get(&l->stored) - 1, .attempt = ledger_get(&l->stored_attempt),
 			  .failures = ledger_get(&l->stored_failures) };
 
-	if (t.state != DONE && t.state != FAILED && t.state != AMBIGUOUS && t.state != DEAD)
+	if (t.state != DONE && t.state != FAILED && t.state != DEAD)
 		BAD("job %llu: the database has it in state %u", ULL(id), t.state);
 	return judge(o, &t, l);
 }

@@ -8,7 +8,8 @@
  *   schedules [random [SEEDS [FIRST]]]         seeded schedules with kills and stalls
  *   schedules pairs [KILL_POINTS [STALL_POINTS]]  every kill point x every stall point
  *   schedules triples [POINTS]                 the same, and the recovery killed at each point
- * Without arguments: some of each, as a TAP test.  QB_CRASH_FACTOR=n does n times as much.
+ * Without arguments: some of each, as a TAP test.  QB_CRASH_FACTOR=n does n times as much: seeds, points, and with
+ * n > 1 the triples of every pair of actors; QB_CRASH_MINUTES=n ends it when that time is over, a third for each.
  */
 #include <string.h>
 
@@ -79,9 +80,9 @@ static void submitter_main(int me)
 	}
 }
 
-static void syncer_main(void)
+static void syncer_main(int me)
 {
-	world_reopen(&w);
+	world_syncer_open(&w, actor[me].seat);
 	qb_job_rescan(&w.seg);
 	for (;;) {
 		world_sync(&w);
@@ -153,7 +154,7 @@ static void entry(void)
 		submitter_main(me);
 		break;
 	case SYNCER:
-		syncer_main();
+		syncer_main(me);
 		break;
 	case PARENT:
 		parent_main();
@@ -207,16 +208,26 @@ static void resume(unsigned which)
 	running = -1;
 }
 
+static uint64_t until_ns;               /* of the present part; 0 = to its end */
+
+static int time_is_up(void)
+{
+	return until_ns != 0 && total.schedules % 64 == 0 && qb_mono_ns() > until_ns;
+}
+
 /* ---- one world per schedule ---- */
 
-static void begin(unsigned how_many, uint64_t last_id, uint64_t ring_pos, uint32_t opaque_only)
+static void begin(unsigned how_many, uint64_t last_id, uint64_t ring_pos, uint32_t only_class)
 {
 	memcpy(w.seg.base, fresh, w.seg.bytes);
 	memset(w.led->job, 0, LEDGER_JOBS * sizeof(w.led->job[0]));
 	w.led->wrong = 0;
+	w.led->batches = 0;
+	memset(w.led->event_seq, 0, sizeof(w.led->event_seq));
+	memset(w.led->tx_sent, 0, sizeof(w.led->tx_sent));
 	w.led->next_id = 1;
 	w.led->last_id = last_id;
-	w.led->opaque_only = opaque_only;
+	w.led->only_class = only_class;
 	world_advance(&w, ring_pos, 4096 - 8 * (ring_pos % 40), 64 - ring_pos % 5);
 	memset(actor, 0, sizeof(actor));
 	actors = how_many;
@@ -284,7 +295,7 @@ static const char *run_random(uint64_t seed)
 	rng = (seed + 1) * 0x9e3779b97f4a7c15ull;
 	for (int i = 0; i < 8; i++)
 		below(2);
-	uint64_t jobs = 6 + below(12), ring_pos = below(1000), classes = below(3);
+	uint64_t jobs = 6 + below(12), ring_pos = below(1000), classes = below(4);
 
 	begin(ACTORS, jobs, ring_pos, (uint32_t)classes);
 	uint64_t kill_in = below(5) ? 20 + below(1500) : 0, burst = 1 + below(10), stall_in = 10 + below(300);
@@ -332,7 +343,7 @@ struct plan {
 	uint64_t parent_kill_at;        /* after the kill; 0 = not at all */
 	unsigned burst;                 /* switches in a row */
 	int wake_after_recovery;        /* the stalled one goes on right then; else when the others are idle */
-	uint32_t opaque_only;
+	uint32_t only_class;
 };
 
 static int all_dead_decided(void)
@@ -355,7 +366,7 @@ static const char *run_plan(const struct plan *p)
 	int killed = 0, released = 0, parent_killed = 0;
 	uint64_t parent_from = 0, release_at = 0, rest = 0;
 
-	begin(p->actors, 5, 125, p->opaque_only);
+	begin(p->actors, 5, 125, p->only_class);
 	for (unsigned which = 0; now < 40000 && !w.led->wrong; which = (which + 1) % actors) {
 		struct actor *a = &actor[which];
 
@@ -414,9 +425,11 @@ static uint64_t run_all_pairs(uint64_t kill_points, uint64_t stall_points, uint6
 		p.burst = bursts[b];
 		/* A second submitter only where it matters: each actor makes every schedule longer. */
 		p.actors = p.kill == SUBMITTER ? 6 : 5;
-		p.opaque_only = 2 - p.kill_at % 2;
+		p.only_class = 1 + p.kill_at % 3;
 		const char *why = run_plan(&p);
 
+		if (time_is_up())
+			return bad;
 		if (!why)
 			continue;
 		if (!bad++)
@@ -430,12 +443,17 @@ static uint64_t run_all_pairs(uint64_t kill_points, uint64_t stall_points, uint6
 	return bad;
 }
 
-static void report(const char *what, uint64_t began_ns, uint64_t bad, const char *first)
+static void report(const char *what, const char *key, uint64_t began_ns, uint64_t bad, const char *first)
 {
 	tap_ok(bad == 0, "%s: %llu schedules, %llu bad", what, (unsigned long long)total.schedules,
 	       (unsigned long long)bad);
-	if (bad)
+	if (bad) {
 		tap_note("first: %s", first);
+		tap_blame(first);
+	}
+	tap_figures("schedules=%llu %s=%llu schedule_kills=%llu", (unsigned long long)total.schedules, key,
+		    (unsigned long long)total.schedules, (unsigned long long)(total.kills + total.parent_kills));
+	tap_lost = tap_silent = tap_wrong = 0;
 	tap_note("%.1f M switches, %llu kills, %llu of the recovery, %llu seats recovered, %llu ambiguous; %.1f s",
 		 (double)total.switches / 1e6, (unsigned long long)total.kills, (unsigned long long)total.parent_kills,
 		 (unsigned long long)w.recovered_seats, (unsigned long long)w.oracle.ambiguous,
@@ -455,10 +473,10 @@ static void test_random(uint64_t seeds, uint64_t first_seed)
 		if (why && !bad++)
 			snprintf(first, sizeof(first), "seed %llu: %s (again: schedules random 1 %llu)",
 				 (unsigned long long)seed, why, (unsigned long long)seed);
-		if (bad && first_only)
+		if ((bad && first_only) || time_is_up())
 			break;
 	}
-	report("random kills and stalls", began, bad, first);
+	report("random kills and stalls", "random_schedules", began, bad, first);
 }
 
 static void test_pairs(const char *what, uint64_t kill_points, uint64_t stall_points, uint64_t parent_points)
@@ -466,19 +484,21 @@ static void test_pairs(const char *what, uint64_t kill_points, uint64_t stall_po
 	uint64_t began = qb_mono_ns();
 	char first[400] = "";
 
-	report(what, began, run_all_pairs(kill_points, stall_points, parent_points, first), first);
+	uint64_t bad = run_all_pairs(kill_points, stall_points, parent_points, first);
+
+	report(what, parent_points ? "triple_schedules" : "pair_schedules", began, bad, first);
 }
 
 int main(int argc, char **argv)
 {
-	const char *f = getenv("QB_CRASH_FACTOR"), *mode = argc > 1 ? argv[1] : "all";
+	const char *mode = argc > 1 ? argv[1] : "all";
 	uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 0) : 0, m = argc > 3 ? strtoull(argv[3], NULL, 0) : 0;
-	uint64_t factor = f ? strtoull(f, NULL, 0) : 1;
+	uint64_t factor = tap_factor(), part_ns = tap_minutes() * 60000000000ull / 3, began = qb_mono_ns();
 	struct qb_config_shm cfg;
 
 	if (UNDER_TSAN)
 		tap_skip_all("ThreadSanitizer does not follow coroutines");
-	uint64_t points = UNDER_ASAN ? 12 : 40, triples = UNDER_ASAN ? 6 : 24;
+	uint64_t points = UNDER_ASAN ? 12 : factor > 1 ? 120 : 40, triples = UNDER_ASAN ? 6 : 24;
 
 	first_only = getenv("QB_CRASH_FIRST") != NULL;
 	all_triples = factor > 1;
@@ -489,10 +509,14 @@ int main(int argc, char **argv)
 	if (!fresh)
 		abort();
 	memcpy(fresh, w.seg.base, w.seg.bytes);
+	/* A third of the time each; what is left over goes to the next. */
+	until_ns = part_ns ? began + part_ns : 0;
 	if (strcmp(mode, "random") == 0 || strcmp(mode, "all") == 0)
-		test_random(n ? n : (UNDER_ASAN ? 2000 : 30000) * factor, m ? m : 1);
+		test_random(n ? n : (UNDER_ASAN ? 2000 : 40000) * factor, m ? m : 1);
+	until_ns = part_ns ? began + 2 * part_ns : 0;
 	if (strcmp(mode, "pairs") == 0 || strcmp(mode, "all") == 0)
 		test_pairs("every kill point x every stall point", n ? n : points, m ? m : n ? n : points, 0);
+	until_ns = part_ns ? began + 3 * part_ns : 0;
 	if (strcmp(mode, "triples") == 0 || strcmp(mode, "all") == 0)
 		test_pairs("the recovery killed as well", n ? n : triples, n ? n : triples, m ? m : 60);
 	return tap_done();

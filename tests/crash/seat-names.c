@@ -186,7 +186,9 @@ static void explore(const char *what)
 	if (bad)
 		tap_note("first: %s", first);
 	tap_note("%.1f s", (double)(qb_mono_ns() - began_ns) / 1e9);
-	tap_note("figures: schedules=%llu wrong=%llu", (unsigned long long)schedules, (unsigned long long)bad);
+	tap_wrong += (unsigned)bad;
+	tap_figures("schedules=%llu interleavings=%llu", (unsigned long long)schedules, (unsigned long long)schedules);
+	tap_wrong = 0;
 }
 
 int main(void)

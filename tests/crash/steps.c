@@ -9,7 +9,8 @@
  * Steps the objects that are shipped: nothing is compiled in for the test.
  *
  *   steps [walk]         walk: image copies only, no real kills and no recoveries stepped
- * QB_CRASH_FACTOR=n makes the samples n times as dense (for a long run).
+ * QB_CRASH_FACTOR=n makes the samples n times as dense, up to 100; QB_CRASH_MINUTES=n ends the stepping of recoveries
+ * when that time is over, each scenario having its share.
  */
 #include <errno.h>
 #include <sched.h>
@@ -22,165 +23,24 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "shm/block.h"
 #include "shm/clock.h"
-#include "shm/hint.h"
-#include "shm/job.h"
-#include "shm/seat.h"
-#include "shm/wait.h"
+#include "tests/crash/scenarios.h"
 #include "tests/crash/tap.h"
 #include "tests/crash/world.h"
 
-#define LEDGER_JOBS 48
 #define KILLS_PER_SCENARIO 40
-#define NESTED_PER_SCENARIO (UNDER_ASAN ? 1 : 5)
+#define NESTED_PER_SCENARIO (UNDER_ASAN ? 1 : 4)
 
-static struct world live, copy;
+static struct world copy;
 static uint8_t *fresh, *before;         /* segment and ledger, one behind the other */
 static size_t seg_bytes, ledger_bytes;
-static uint32_t driver, worker, syncer;
-static struct qb_event_writer log_;
 static unsigned factor = 1;
 static int walk_only;
-
-struct scenario {
-	const char *name;
-	void (*prepare)(void);          /* in the parent, everybody alive */
-	void (*run)(void);              /* in the child, stepped */
-};
+static uint64_t scenario_until_ns;      /* no more recoveries are stepped; 0 = all that were kept */
 
 struct totals { uint64_t steps, images, kills, nested_steps, nested_images; };
 
 static struct totals all;
-
-/* ---- the scenarios ---- */
-static void sit(void)
-{
-	driver = world_sit(&live, QB_ROLE_DRIVER, 1);
-	worker = world_sit(&live, QB_ROLE_WORKER, 2);
-	syncer = world_sit(&live, QB_ROLE_SYNCER, 3);
-	qb_event_open(&log_, &live.seg, worker, QB_OVERFLOW_DROP);
-	live.led->last_id = LEDGER_JOBS - 1;
-}
-
-static void submit_some(void)
-{
-	for (uint64_t id = 1; id <= 9; id++)
-		world_submit(&live, driver, id);
-}
-
-static void submit_all_and_work(void)
-{
-	submit_some();
-	while (world_work(&live, worker, &log_))
-		;
-}
-
-static void use_up_the_blocks(void)
-{
-	uint32_t first;
-
-	/* Jobs 20 and 23 fit, the next one does not. */
-	live.seg.jobs[50].word.v = qb_word(0, 0, driver, 0, QB_JOB_FILLING);
-	qb_raise32(&live.seg.hdr->high_water, 51);
-	uint8_t filler[128 * 112] = { 0 };
-
-	qb_block_store(&live.seg, 50, 0, filler, (live.seg.cfg.block_count - 5) * live.seg.block_data_bytes, &first);
-}
-
-static void leave_one_of_each(void)
-{
-	struct qb_held held;
-
-	submit_some();
-	for (int k = 0; k < 5; k++) {
-		if (qb_job_claim(&live.seg, worker, &held) != QB_OK)
-			abort();
-		if (k >= 2)
-			qb_job_start(&live.seg, &held);
-		if (k == 3)
-			live.led->job[live.seg.jobs[held.slot_idx].job_id].effect_mask |= 1u << 1;
-	}
-	world_work(&live, worker, &log_);
-	use_up_the_blocks();
-}
-
-static void run_submit(void)
-{
-	static const uint64_t ids[] = { 3, 1, 8, 7 };
-
-	for (size_t i = 0; i < QB_ARRAY_COUNT(ids); i++)
-		world_submit(&live, driver, ids[i]);
-}
-
-static void run_submit_until_full(void)
-{
-	for (uint64_t id = 20; id < 27; id++)
-		world_submit(&live, driver, id);
-}
-
-static void run_work(void)
-{
-	while (world_work(&live, worker, &log_))
-		;
-}
-
-static void run_promote(void)
-{
-	qb_job_promote_due(&live.seg, WORLD_DUE_NEVER);
-}
-
-static void run_sync(void)
-{
-	world_sync(&live);
-	qb_job_rescan(&live.seg);
-}
-
-static void run_take_over(void)
-{
-	world_take_over(&live);
-}
-
-static void run_life(void)
-{
-	for (uint64_t id = 10; id < 16; id++) {
-		world_submit(&live, driver, id);
-		world_work(&live, worker, &log_);
-		world_sync(&live);
-	}
-}
-
-static void run_seats(void)
-{
-	uint32_t standby = world_sit(&live, QB_ROLE_STANDBY, 7);
-
-	qb_seat_set_role(&live.seg, standby, QB_ROLE_WORKER);
-	qb_give_go(&live.seg, standby);
-	qb_wait_go(&live.seg, standby, 1000);
-	qb_park_prepare(&live.seg, standby, 1);
-	world_submit(&live, driver, 1);
-	qb_park_cancel(&live.seg, standby);
-	qb_park_prepare(&live.seg, standby, 1);
-	qb_park(&live.seg, standby, 1000);
-	qb_seat_begin_recovery(&live.seg, standby);
-	qb_seat_free(&live.seg, standby);
-	qb_seg_clock_update(&live.seg);
-}
-
-static void nothing(void)
-{
-}
-
-static const struct scenario scenarios[] = {
-	{ "submit", nothing, run_submit },
-	{ "submit until the blocks are full", use_up_the_blocks, run_submit_until_full },
-	{ "work: claim, release, start, complete, fail, promote", submit_some, run_work },
-	{ "promote", submit_all_and_work, run_promote },
-	{ "sync and free", submit_all_and_work, run_sync },
-	{ "recovery", leave_one_of_each, run_take_over },
-	{ "whole lives of jobs", nothing, run_life },
-	{ "seats, parking, waking", nothing, run_seats },
-};
 
 /* ---- images ---- */
 static void save(uint8_t *to)
@@ -194,7 +54,6 @@ static void restore(const uint8_t *from)
 	memcpy(live.seg.base, from, seg_bytes);
 	memcpy(live.led, from + seg_bytes, ledger_bytes);
 	live.led->running = live.led->done = 0;
-	world_reopen(&live);
 }
 
 static int changed(void)
@@ -210,7 +69,6 @@ static int judge_copy(void)
 {
 	memcpy(copy.seg.base, live.seg.base, seg_bytes);
 	memcpy(copy.led, live.led, ledger_bytes);
-	world_reopen(&copy);
 	return world_verdict(&copy);
 }
 
@@ -362,8 +220,7 @@ static int kill_for_real(const struct scenario *s, const uint8_t *prepared, int6
 			bad = world_verdict(&live) < 0;
 			memcpy(live.seg.base, here, seg_bytes);
 			memcpy(live.led, here + seg_bytes, ledger_bytes);
-			world_reopen(&live);
-			pid = copied;
+					pid = copied;
 			if (pid < 0)
 				break;
 		}
@@ -399,11 +256,16 @@ static int step_recoveries(const struct scenario *s)
 {
 	char what[128];
 
-	for (unsigned i = 0; i < kept_count; i++) {
+	for (unsigned k = 0; k < kept_count; k++) {
+		/* Spread over the scenario even when time is short. */
+		unsigned i = (unsigned)((uint64_t)k * 7919 % kept_count);
+
+		if (scenario_until_ns && qb_mono_ns() > scenario_until_ns)
+			break;
 		snprintf(what, sizeof(what), "%s, recovery of image %u", s->name, i);
 		restore(kept[i]);
 		uint64_t images = copy.oracle.images;
-		int64_t n = walk(what, run_take_over, NULL);
+		int64_t n = walk(what, scenario_take_over, NULL);
 
 		if (n < 0)
 			return -1;
@@ -420,7 +282,7 @@ static void explore(const struct scenario *s)
 	if (!prepared)
 		abort();
 	restore(fresh);
-	sit();
+	scenario_sit();
 	s->prepare();
 	save(prepared);
 	/* Once to know its length, once more to keep images that are evenly spread. */
@@ -463,7 +325,7 @@ static void require_ptrace(void)
 #endif
 	if (UNDER_TSAN)
 		tap_skip_all("ThreadSanitizer's instructions are not ours");
-	pid_t pid = spawn(nothing);
+	pid_t pid = spawn(scenario_nothing);
 
 	if (pid < 0)
 		tap_skip_all("ptrace is forbidden here");
@@ -477,17 +339,15 @@ static void require_ptrace(void)
 int main(int argc, char **argv)
 {
 	struct qb_config_shm cfg;
-	const char *f = getenv("QB_CRASH_FACTOR");
 	uint64_t began = qb_mono_ns();
 
 	walk_only = argc > 1 && strcmp(argv[1], "walk") == 0;
-	factor = f ? (unsigned)strtoul(f, NULL, 10) : 1;
-	factor = factor < 1 ? 1 : factor > 100 ? 100 : factor;
+	factor = tap_factor() < 100 ? tap_factor() : 100;
 	world_config(&cfg);
-	world_create(&live, &cfg, LEDGER_JOBS);
-	world_create(&copy, &cfg, LEDGER_JOBS);
+	world_create(&live, &cfg, SCENARIO_JOBS);
+	world_create(&copy, &cfg, SCENARIO_JOBS);
 	seg_bytes = live.seg.bytes;
-	ledger_bytes = sizeof(struct ledger) + LEDGER_JOBS * sizeof(struct ledger_job);
+	ledger_bytes = sizeof(struct ledger) + SCENARIO_JOBS * sizeof(struct ledger_job);
 	fresh = malloc(seg_bytes + ledger_bytes);
 	before = malloc(seg_bytes + ledger_bytes);
 	if (!fresh || !before)
@@ -499,12 +359,19 @@ int main(int argc, char **argv)
 	/* Copies of a killed child become ours, to be reaped. */
 	prctl(PR_SET_CHILD_SUBREAPER, 1);
 	require_ptrace();
-	for (size_t i = 0; i < QB_ARRAY_COUNT(scenarios); i++)
+	for (unsigned i = 0; i < scenarios_count; i++) {
+		if (tap_minutes())
+			scenario_until_ns = began + tap_minutes() * 60000000000ull / scenarios_count * (i + 1);
 		explore(&scenarios[i]);
+	}
 	tap_note("%llu kill points (%llu distinct images), %llu real kills; recovery: %llu kill points (%llu images)",
 		 (unsigned long long)all.steps, (unsigned long long)all.images, (unsigned long long)all.kills,
 		 (unsigned long long)all.nested_steps, (unsigned long long)all.nested_images);
 	tap_note("%.1f s, %llu jobs ambiguous, %llu of them without effect", (double)(qb_mono_ns() - began) / 1e9,
 		 (unsigned long long)copy.oracle.ambiguous, (unsigned long long)copy.oracle.ambiguous_without_effect);
+	tap_wrong = (unsigned)tap_failed;
+	tap_figures("kill_points=%llu double_crashes=%llu images=%llu stepped_kills=%llu", (unsigned long long)all.steps,
+		    (unsigned long long)all.nested_steps, (unsigned long long)(all.images + all.nested_images),
+		    (unsigned long long)all.kills);
 	return tap_done();
 }

@@ -1,23 +1,21 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Real processes under load, really killed at random moments: a submitter, a syncer and workers; the
- * parent's part is played here.  After each death the identities that hold at any time are checked,
- * at the end all of them.  The same actors as threads, without kills, show memory-order mistakes to
- * ThreadSanitizer, which cannot see across processes.
+ * Real processes under load, really killed at random moments: a parent, a submitter, a syncer and workers with jobs
+ * of many lengths.  One kill in nine hits the parent, whose successor proves everybody dead and takes over; some
+ * land in a recovery; some processes are stopped and go on when others have been killed meanwhile.  After each death
+ * the identities that hold at any time are checked, at the end all of them.  The same actors as threads, without
+ * kills, show memory-order mistakes to ThreadSanitizer, which cannot see across processes.
  *
- *   stress [--procs | --threads] [--seconds=N] [--seed=N] [--workers=N]
- * QB_TEST_THREADS in the environment is --threads; QB_CRASH_FACTOR=n runs n times as long.
+ *   stress [--procs | --threads] [--kills=N] [--seconds=N] [--seed=N] [--workers=N]
+ * QB_TEST_THREADS in the environment is --threads; QB_CRASH_FACTOR=n kills n times as often, QB_CRASH_MINUTES=n
+ * goes on for that long.
  */
-#include <errno.h>
 #include <getopt.h>
 #include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/wait.h>
+#include <sys/mman.h>
 #include <time.h>
-#include <unistd.h>
 
 #include "shm/block.h"
 #include "shm/clock.h"
@@ -25,25 +23,17 @@
 #include "shm/ring.h"
 #include "shm/seat.h"
 #include "shm/wait.h"
+#include "tests/crash/stress.h"
 #include "tests/crash/tap.h"
-#include "tests/crash/world.h"
 
-#define LEDGER_JOBS (1u << 20)
-#define NS_PER_MS 1000000ull
 #define DRAIN_NS (30000 * NS_PER_MS)
-#define WORKERS_MAX 4u
 
-enum { SUBMITTER, SYNCER, FIRST_WORKER };
-
-struct child { pid_t pid; uint32_t seat; };
-
-static struct world w;
-static struct child child[FIRST_WORKER + WORKERS_MAX];
-static unsigned workers = 3;
+struct world w;
+struct shared *shared;
+unsigned workers = 3;
 static uint64_t rng;
-static struct { uint64_t kills, stops, pool_kills, recovery_kills; } total;
 
-static uint64_t below(uint64_t n)
+uint64_t below(uint64_t n)
 {
 	rng ^= rng << 13;
 	rng ^= rng >> 7;
@@ -51,7 +41,7 @@ static uint64_t below(uint64_t n)
 	return (rng * 0x2545f4914f6cdd1dull >> 11) % n;
 }
 
-static void nap(uint64_t ns)
+void nap(uint64_t ns)
 {
 	struct timespec t = { .tv_sec = (time_t)(ns / 1000000000), .tv_nsec = (long)(ns % 1000000000) };
 
@@ -60,7 +50,7 @@ static void nap(uint64_t ns)
 
 /* ---- the actors: processes or threads ---- */
 
-static int stopping(const struct world *me)
+int stopping(const struct world *me)
 {
 	return qb_load_relaxed32(&me->seg.hdr->stop) != QB_STOP_NO;
 }
@@ -81,7 +71,7 @@ static void submitter_main(struct world *me, uint32_t seat)
 		/* Used up before the call: whoever comes after a kill does not submit it again. */
 		uint64_t id = __atomic_fetch_add(&me->led->next_id, 1, __ATOMIC_ACQ_REL);
 
-		if (id >= LEDGER_JOBS)
+		if (id >= STRESS_JOBS)
 			return;
 		while (world_submit(me, seat, id) == QB_FULL) {
 			if (stopping(me))
@@ -93,7 +83,7 @@ static void submitter_main(struct world *me, uint32_t seat)
 
 static void syncer_main(struct world *me, uint32_t seat)
 {
-	world_reopen(me);
+	world_syncer_open(me, seat);
 	qb_store_release32(&me->seg.hdr->syncer_seat, seat);
 	qb_job_rescan(&me->seg);
 	while (qb_load_relaxed32(&me->seg.hdr->stop) < QB_STOP_NOW) {
@@ -101,6 +91,7 @@ static void syncer_main(struct world *me, uint32_t seat)
 			park(me, seat, 0);
 		qb_wake_seat(&me->seg, 1);      /* the submitter may wait for a slot */
 	}
+	world_syncer_close(me);
 }
 
 static void worker_main(struct world *me, uint32_t seat)
@@ -116,7 +107,7 @@ static void worker_main(struct world *me, uint32_t seat)
 	}
 }
 
-static void play(unsigned which, struct world *me, uint32_t seat)
+void play(unsigned which, struct world *me, uint32_t seat)
 {
 	if (which == SUBMITTER)
 		submitter_main(me, seat);
@@ -131,125 +122,18 @@ static void yield_idle(void)
 	sched_yield();
 }
 
-/* ---- the parent's part ---- */
-
-static uint32_t role_of(unsigned which)
+uint32_t role_of(unsigned which)
 {
 	return which == SUBMITTER ? QB_ROLE_DRIVER : which == SYNCER ? QB_ROLE_SYNCER : QB_ROLE_WORKER;
 }
 
-static int spawn(unsigned which)
+void blame(const char *why)
 {
-	pid_t parent = getpid();
-	int seat = qb_seat_take(&w.seg, role_of(which));
-
-	if (seat < 0)
-		return -1;
-	uint32_t incarnation = qb_seat_incarnation(qb_load_acquire64(&w.seg.seats[seat].word));
-	pid_t pid = fork();
-
-	if (pid < 0)
-		return -1;
-	if (pid == 0) {
-		prctl(PR_SET_PDEATHSIG, SIGKILL);
-		if (getppid() == parent &&
-		    qb_seat_sit(&w.seg, (uint32_t)seat, incarnation, (uint32_t)getpid(), 1) == 0)
-			play(which, &w, (uint32_t)seat);
-		_exit(0);
-	}
-	qb_seat_name(&w.seg, (uint32_t)seat, (uint32_t)pid, 1);
-	child[which].pid = pid;
-	child[which].seat = (uint32_t)seat;
-	return 0;
+	if (!__atomic_exchange_n(&shared->bad, 1, __ATOMIC_ACQ_REL))
+		snprintf(shared->why, sizeof(shared->why), "%s", why);
 }
 
-static void confirm_death(pid_t pid)
-{
-	while (waitpid(pid, NULL, 0) < 0 && errno == EINTR)
-		;
-}
-
-/* Now and then in a process of its own that is killed on the way; then once more, here. */
-static void recover(uint32_t seat)
-{
-	if (below(4) == 0) {
-		pid_t pid = fork();
-
-		if (pid == 0) {
-			world_recover(&w, seat);
-			_exit(0);
-		}
-		if (pid > 0) {
-			for (uint64_t k = below(3000); k > 0; k--)
-				qb_cpu_pause();
-			kill(pid, SIGKILL);
-			confirm_death(pid);
-			total.recovery_kills++;
-		}
-	}
-	world_recover(&w, seat);
-}
-
-/* What holds at any time; 0 or -1. */
-static int check_now(uint32_t seat, uint64_t *from)
-{
-	if (w.led->wrong) {
-		tap_note("an actor's own check failed: line %u, job %llu", w.led->wrong,
-			 (unsigned long long)w.led->wrong_job);
-		return -1;
-	}
-	if (oracle_seat_is_clear(&w.oracle, seat) < 0 || oracle_nothing_lost(&w.oracle, from) < 0) {
-		tap_note("%s", w.oracle.why);
-		return -1;
-	}
-	return 0;
-}
-
-static int bury(unsigned which, uint64_t *from)
-{
-	uint32_t seat = child[which].seat;
-
-	confirm_death(child[which].pid);
-	child[which].pid = 0;
-	recover(seat);
-	return check_now(seat, from);
-}
-
-static int kill_one(unsigned which, uint64_t *from)
-{
-	pid_t pid = child[which].pid;
-
-	if (below(8) == 0) {
-		kill(pid, SIGSTOP);
-		total.stops++;
-		nap(below(3 * NS_PER_MS));
-		/* A stopped process is not dead: nothing is taken from it, and it may go on. */
-		if (below(2)) {
-			kill(pid, SIGCONT);
-			return 0;
-		}
-	}
-	kill(pid, SIGKILL);
-	total.kills++;
-	if (bury(which, from) < 0)
-		return -1;
-	return spawn(which);
-}
-
-static int kill_pool(uint64_t *from)
-{
-	for (unsigned i = FIRST_WORKER; i < FIRST_WORKER + workers; i++)
-		kill(child[i].pid, SIGKILL);
-	total.kills += workers;
-	total.pool_kills++;
-	for (unsigned i = FIRST_WORKER; i < FIRST_WORKER + workers; i++)
-		if (bury(i, from) < 0)
-			return -1;
-	for (unsigned i = FIRST_WORKER; i < FIRST_WORKER + workers; i++)
-		if (spawn(i) < 0)
-			return -1;
-	return 0;
-}
+/* ---- one world, from its beginning to the verdict ---- */
 
 static int all_free(void)
 {
@@ -259,88 +143,54 @@ static int all_free(void)
 	return 1;
 }
 
-/* The submitter has left; everything that is there must come to its end by itself. */
-static int drain(void)
+/* The submitter leaves; everything that is there must come to its end by itself. */
+int drain(int (*left)(void))
 {
 	uint64_t until = qb_mono_ns() + DRAIN_NS;
 
-	while (!all_free() && qb_mono_ns() < until)
+	while ((!left() || !all_free()) && qb_mono_ns() < until)
 		nap(NS_PER_MS);
-	return all_free() ? 0 : -1;
+	return left() && all_free() ? 0 : -1;
 }
 
-static void begin(uint64_t seed)
+void begin(uint64_t seed)
 {
 	struct qb_config_shm cfg;
 
 	rng = (seed + 1) * 0x9e3779b97f4a7c15ull;
 	for (int i = 0; i < 8; i++)
 		below(2);
-	memset(&total, 0, sizeof(total));
 	world_config(&cfg);
-	world_create(&w, &cfg, LEDGER_JOBS);
+	/* Parents may die one after the other, each in a seat of its own. */
+	cfg.seat_count = 16;
+	world_create(&w, &cfg, STRESS_JOBS);
 	world_advance(&w, below(1000), 8 * below(500), below(64));
 	w.idle = yield_idle;
 	w.led->next_id = 1;
-	w.led->last_id = LEDGER_JOBS - 1;
-	w.led->opaque_only = (uint32_t)below(3);
+	w.led->last_id = STRESS_JOBS - 1;
+	w.led->only_class = (uint32_t)below(4);
+	memset(shared, 0, sizeof(*shared));
+	shared->from = 1;
 }
 
-static int end(const char *what, int bad, uint64_t began_ns)
+int end(const char *what, int bad, uint64_t began_ns)
 {
 	uint64_t jobs = w.led->next_id;
 	double s = (double)(qb_mono_ns() - began_ns) / 1e9;
 
-	w.led->last_id = jobs < LEDGER_JOBS ? jobs : LEDGER_JOBS - 1;
+	w.led->last_id = jobs < STRESS_JOBS ? jobs : STRESS_JOBS - 1;
 	if (!bad) {
 		world_take_over(&w);
 		w.oracle.live_seats = 0;
 		bad = oracle_final(&w.oracle) < 0;
 		if (bad)
-			tap_note("%s", w.oracle.why);
+			blame(w.oracle.why);
 	}
-	tap_ok(!bad, "%s: every job accounted for", what);
-	tap_note("%llu jobs in %.1f s (%.0f/s), %llu kills (%llu times the whole pool), %llu of the recovery, %llu stops",
-		 (unsigned long long)jobs, s, (double)jobs / s, (unsigned long long)total.kills,
-		 (unsigned long long)total.pool_kills, (unsigned long long)total.recovery_kills,
-		 (unsigned long long)total.stops);
-	world_destroy(&w);
-	return bad;
-}
-
-/* One segment, until the time or the ledger is used up. */
-static int test_processes(uint64_t until, uint64_t seed)
-{
-	uint64_t began = qb_mono_ns(), from = 1;
-	unsigned children = FIRST_WORKER + workers;
-	int bad = 0;
-
-	begin(seed);
-	for (unsigned i = 0; i < children; i++)
-		bad |= spawn(i) < 0;
-	while (!bad && qb_mono_ns() < until && w.led->next_id < LEDGER_JOBS) {
-		nap(below(2 * NS_PER_MS));
-		bad = below(12) == 0 ? kill_pool(&from) : kill_one((unsigned)below(children), &from);
-	}
-	if (!bad) {
-		qb_raise_stop(&w.seg, QB_STOP_DRAIN);
-		bad = bury(SUBMITTER, &from) < 0;
-	}
-	if (!bad && drain() < 0) {
-		tap_note("jobs are left over %llu s after the last submission: stuck",
-			 (unsigned long long)(DRAIN_NS / 1000 / NS_PER_MS));
-		bad = 1;
-	}
-	for (unsigned i = 0; i < children; i++) {
-		if (child[i].pid == 0)
-			continue;
-		kill(child[i].pid, SIGKILL);
-		confirm_death(child[i].pid);
-		child[i].pid = 0;
-	}
-	bad = end("processes under random kills", bad, began);
 	if (bad)
-		tap_note("again: stress --procs --seed=%llu", (unsigned long long)seed);
+		tap_note("%s", shared->why);
+	tap_ok(!bad, "%s: every job accounted for", what);
+	tap_note("%llu jobs in %.1f s (%.0f/s)", (unsigned long long)jobs, s, (double)jobs / s);
+	world_destroy(&w);
 	return bad;
 }
 
@@ -371,6 +221,11 @@ static void *bystander_main(void *arg)
 	return NULL;
 }
 
+static int joined(void)
+{
+	return 1;
+}
+
 static void test_threads(unsigned seconds, uint64_t seed)
 {
 	static struct thread thread[FIRST_WORKER + WORKERS_MAX];
@@ -390,10 +245,9 @@ static void test_threads(unsigned seconds, uint64_t seed)
 	nap(seconds * 1000 * NS_PER_MS);
 	qb_raise_stop(&w.seg, QB_STOP_DRAIN);
 	pthread_join(thread[SUBMITTER].id, NULL);
-	if (drain() < 0) {
-		tap_note("jobs are left over: stuck");
-		bad = 1;
-	}
+	if (drain(joined) < 0)
+		blame("jobs are left over: stuck");
+	bad |= shared->bad != 0;
 	qb_raise_stop(&w.seg, QB_STOP_NOW);
 	for (unsigned i = SYNCER; i < n; i++)
 		pthread_join(thread[i].id, NULL);
@@ -405,18 +259,18 @@ int main(int argc, char **argv)
 {
 	static const struct option options[] = {
 		{ "procs", no_argument, NULL, 'p' }, { "threads", no_argument, NULL, 't' },
-		{ "seconds", required_argument, NULL, 's' }, { "seed", required_argument, NULL, 'r' },
+		{ "kills", required_argument, NULL, 'k' }, { "seconds", required_argument, NULL, 's' }, { "seed", required_argument, NULL, 'r' },
 		{ "workers", required_argument, NULL, 'w' }, { NULL, 0, NULL, 0 },
 	};
-	const char *f = getenv("QB_CRASH_FACTOR");
-	unsigned seconds = 5 * (f ? (unsigned)strtoul(f, NULL, 0) : 1);
+	unsigned factor = tap_factor(), seconds = 0;
 	int c, procs = 0, threads = 0;
-	uint64_t seed = 1;
+	uint64_t seed = 1, kills_wanted = 0;
 
 	while ((c = getopt_long(argc, argv, "", options, NULL)) >= 0) {
 		switch (c) {
 		case 'p': procs = 1; break;
 		case 't': threads = 1; break;
+		case 'k': kills_wanted = strtoull(optarg, NULL, 0); break;
 		case 's': seconds = (unsigned)strtoul(optarg, NULL, 0); break;
 		case 'r': seed = strtoull(optarg, NULL, 0); break;
 		case 'w': workers = (unsigned)strtoul(optarg, NULL, 0); break;
@@ -431,12 +285,18 @@ int main(int argc, char **argv)
 		threads = 1;
 		procs = !UNDER_TSAN && !getenv("QB_TEST_THREADS");
 	}
-	uint64_t until = qb_mono_ns() + seconds * 1000 * NS_PER_MS;
+	if (kills_wanted == 0)
+		kills_wanted = seconds || tap_minutes() ? UINT64_MAX : 2200 * (uint64_t)factor / (UNDER_ASAN ? 4 : 1);
+	if (seconds == 0)
+		seconds = tap_minutes() ? 60 * tap_minutes() : 12 * factor;
+	uint64_t until_ns = qb_mono_ns() + seconds * 1000 * NS_PER_MS;
 
-	for (uint64_t s = seed; procs && qb_mono_ns() < until; s++)
-		if (test_processes(until, s))
-			break;
+	shared = mmap(NULL, sizeof(*shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	if (shared == MAP_FAILED)
+		return EXIT_FAILURE;
+	if (procs)
+		test_processes(kills_wanted, until_ns, seed);
 	if (threads)
-		test_threads((seconds + 1) / 2, seed);
+		test_threads(factor < 5 ? 2 * factor : 10, seed);
 	return tap_done();
 }

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Instrumented code is 5 to 20 times as slow: the explorers then try less. */
 #if defined(__SANITIZE_ADDRESS__)
@@ -30,6 +31,7 @@
 #endif
 
 static int tap_count, tap_failed;
+static unsigned tap_lost, tap_silent, tap_wrong;
 
 static inline void __attribute__((format(printf, 1, 2))) tap_note(const char *fmt, ...)
 {
@@ -67,6 +69,48 @@ static inline void __attribute__((noreturn, format(printf, 1, 2))) tap_skip_all(
 	va_end(ap);
 	putchar('\n');
 	exit(0);
+}
+
+/* QB_CRASH_FACTOR: how many times as much is tried. */
+static inline unsigned tap_factor(void)
+{
+	const char *f = getenv("QB_CRASH_FACTOR");
+	unsigned long n = f ? strtoul(f, NULL, 10) : 1;
+
+	return n < 1 ? 1 : n > 100000 ? 100000 : (unsigned)n;
+}
+
+/* QB_CRASH_MINUTES: how long a program may take; 0 = until it has tried everything. */
+static inline unsigned tap_minutes(void)
+{
+	const char *m = getenv("QB_CRASH_MINUTES");
+	unsigned long n = m ? strtoul(m, NULL, 10) : 0;
+
+	return n > 100000 ? 100000 : (unsigned)n;
+}
+
+/* What kind of failure that was. */
+static inline void tap_blame(const char *why)
+{
+	if (strstr(why, "lost") || strstr(why, "nobody will"))
+		tap_lost++;
+	else if (strstr(why, "twice") || strstr(why, "doubled") || strstr(why, "silent"))
+		tap_silent++;
+	else
+		tap_wrong++;
+}
+
+/* The figures of this program in one line, for tests/crash/figures.sh. */
+static inline void __attribute__((format(printf, 1, 2))) tap_figures(const char *fmt, ...)
+{
+	va_list ap;
+
+	fputs("# figures: ", stdout);
+	va_start(ap, fmt);
+	vprintf(fmt, ap);
+	va_end(ap);
+	printf(" lost=%u silent=%u wrong=%u\n", tap_lost, tap_silent, tap_wrong);
+	fflush(stdout);
 }
 
 static inline int tap_done(void)

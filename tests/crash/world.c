@@ -7,7 +7,6 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#include "shm/arena.h"
 #include "shm/hint.h"
 #include "shm/job.h"
 #include "shm/ring.h"
@@ -25,6 +24,8 @@ QB_ASSERT_SIZE(qb_event_ring_shm, ORACLE_EVENT_RING_HEAD);
 QB_ASSERT_OFF(qb_job_shm, result_bytes, 68);
 QB_ASSERT_OFF(qb_job_shm, payload_crc, 60);
 QB_ASSERT_OFF(qb_event_shm, arg1, 40);
+_Static_assert((int)PLAN_OPAQUE == (int)QB_EFFECT_OPAQUE && (int)PLAN_IDEMPOTENT == (int)QB_EFFECT_IDEMPOTENT &&
+	       (int)PLAN_TRANSACTIONAL == (int)QB_EFFECT_TRANSACTIONAL, "classes");
 
 #define WRONG(w, id) ledger_wrong((w)->led, __LINE__, (id))
 
@@ -50,18 +51,12 @@ void world_create(struct world *w, const struct qb_config_shm *cfg, uint64_t led
 	w->oracle.base = w->seg.base;
 	w->oracle.led = w->led;
 	w->oracle.max_claims = cfg->max_claims;
-	world_reopen(w);
-}
-
-void world_reopen(struct world *w)
-{
-	for (uint32_t seat = 1; seat < w->seg.cfg.seat_count && seat < QB_ARRAY_COUNT(w->source); seat++)
-		qb_event_source_open(&w->source[seat], &w->seg, seat, QB_READER_SYNC);
 }
 
 void world_destroy(struct world *w)
 {
 	munmap(w->led, sizeof(struct ledger) + w->led->job_count * sizeof(struct ledger_job));
+	world_syncer_close(w);
 	qb_recovery_close(&w->rec);
 	qb_seg_detach(&w->seg);
 }
@@ -79,15 +74,16 @@ void world_advance(struct world *w, uint64_t ring_pos, uint64_t arena_pos, uint6
 		for (unsigned r = 0; r < QB_READER_COUNT; r++)
 			ring->reader[r].next.v = event_pos;
 	}
-	world_reopen(w);
 }
 
 void world_rebase(const struct world *from, uint8_t *base, struct ledger *led, struct world *to)
 {
 	struct qb_recovery rec = to->rec;
 	struct oracle counts = to->oracle;
+	struct qb_batch batch = to->batch;
 
 	*to = *from;
+	to->batch = batch;
 	qb_test_rebase(&from->seg, base, &to->seg);
 	to->led = led;
 	to->rec = rec;
@@ -96,7 +92,6 @@ void world_rebase(const struct world *from, uint8_t *base, struct ledger *led, s
 	to->oracle.base = base;
 	to->oracle.led = led;
 	to->oracle.max_claims = from->oracle.max_claims;
-	world_reopen(to);
 }
 
 uint32_t world_sit(struct world *w, uint32_t role, uint32_t pid)
@@ -107,7 +102,8 @@ uint32_t world_sit(struct world *w, uint32_t role, uint32_t pid)
 		return 0;
 	uint32_t incarnation = qb_seat_incarnation(qb_load_acquire64(&w->seg.seats[seat].word));
 
-	if (qb_seat_sit(&w->seg, (uint32_t)seat, incarnation, pid, 1) < 0) {
+	/* Beyond what the kernel gives out: a take-over that looks for them finds nobody. */
+	if (qb_seat_sit(&w->seg, (uint32_t)seat, incarnation, 0x7f000000 + pid, 1) < 0) {
 		WRONG(w, 0);
 		return 0;
 	}
@@ -122,7 +118,7 @@ int world_submit(struct world *w, uint32_t seat, uint64_t id)
 	struct qb_submit what = {
 		.job_id = id,
 		.max_attempts = PLAN_MAX_ATTEMPTS,
-		.effect_class = plan_is_opaque(w->led, id) ? QB_EFFECT_OPAQUE : QB_EFFECT_IDEMPOTENT,
+		.effect_class = (uint16_t)plan_class(w->led, id),
 		.payload = payload,
 		.payload_bytes = plan_payload_bytes(id),
 	};
@@ -139,7 +135,7 @@ int world_submit(struct world *w, uint32_t seat, uint64_t id)
 	return rc;
 }
 
-static void note(struct qb_event_writer *log, uint16_t type, uint64_t id, uint64_t token, uint64_t arg0)
+static void note(struct qb_event_writer *log, uint16_t type, uint64_t id, uint64_t token)
 {
 	struct qb_event_shm *e = qb_event_begin(log);
 
@@ -148,8 +144,8 @@ static void note(struct qb_event_writer *log, uint16_t type, uint64_t id, uint64
 	QB_WORLD_POINT();
 	e->job_id = id;
 	e->token = token;
-	e->arg0 = arg0;
-	e->arg1 = plan_event_mark(id, token, arg0);
+	e->arg0 = token;
+	e->arg1 = plan_event_mark(id, token);
 	e->slot_idx = 0;
 	e->tenant = 0;
 	e->type = type;
@@ -175,12 +171,31 @@ static void check_payload(struct world *w, uint32_t slot_idx, uint64_t id, uint6
 		}
 }
 
-static void effect(struct ledger_job *l, uint32_t attempt)
+/* Effect and done-mark in one transaction: sent, executed, answered. */
+static void transact(struct world *w, uint32_t seat, uint64_t id, uint32_t attempt)
 {
+	uint64_t mine = id << 8 | attempt;
+
+	/* What somebody who died here had sent. */
+	world_land(w, seat);
+	__atomic_store_n(&w->led->tx_sent[seat], mine, __ATOMIC_RELEASE);
+	QB_WORLD_POINT();
+	/* Nobody is taken for dead who is not, so nobody meets a fence. */
+	if (!ledger_tx_commit(&w->led->job[id], attempt))
+		WRONG(w, id);
+	QB_WORLD_POINT();
+	__atomic_compare_exchange_n(&w->led->tx_sent[seat], &mine, 0, 0, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED);
+}
+
+void world_effect(struct world *w, uint32_t seat, uint64_t id, uint32_t attempt)
+{
+	struct ledger_job *l = &w->led->job[id];
 	uint32_t mask = 1u << attempt;
 
 	QB_WORLD_POINT();
-	if (__atomic_fetch_or(&l->effect_mask, mask, __ATOMIC_RELAXED) & mask)
+	if (plan_class(w->led, id) == PLAN_TRANSACTIONAL)
+		transact(w, seat, id, attempt);
+	else if (__atomic_fetch_or(&l->effect_mask, mask, __ATOMIC_RELAXED) & mask)
 		ledger_or(&l->twice_mask, mask);
 	QB_WORLD_POINT();
 }
@@ -231,9 +246,15 @@ int world_work(struct world *w, uint32_t seat, struct qb_event_writer *log)
 		WRONG(w, id);
 		return 1;
 	}
-	note(log, QB_EV_JOB_STARTED, id, held.word, 0);
-	effect(l, attempt);
-	if (failures < plan_failures(id) || plan_is_permanent(id)) {
+	note(log, QB_EV_JOB_STARTED, id, held.word);
+	if (w->work)
+		w->work(id);
+	int fails = failures < plan_failures(id) || plan_is_permanent(id);
+
+	/* A transaction that fails is rolled back, everything else has happened. */
+	if (!fails || plan_class(w->led, id) != PLAN_TRANSACTIONAL)
+		world_effect(w, seat, id, attempt);
+	if (fails) {
 		int final = 0;
 		uint64_t due_ns = id % 2 ? 0 : WORLD_DUE_NEVER;
 
@@ -241,139 +262,15 @@ int world_work(struct world *w, uint32_t seat, struct qb_event_writer *log)
 			WRONG(w, id);
 		else
 			ledger_or(&l->failed_mask, 1u << attempt);
-		note(log, QB_EV_JOB_FAILED, id, held.word, (uint64_t)final);
+		note(log, QB_EV_JOB_FAILED, id, held.word);
 		return 1;
 	}
 	if (complete(w, seat, id, &held) < 0)
 		WRONG(w, id);
 	else
 		ledger_or(&l->completed_mask, 1u << attempt);
-	note(log, QB_EV_JOB_COMPLETED, id, held.word, 0);
+	note(log, QB_EV_JOB_COMPLETED, id, held.word);
 	return 1;
-}
-
-/* ---- the syncer ---- */
-
-static void check_result(struct world *w, uint32_t slot_idx, uint64_t id, uint64_t word)
-{
-	uint32_t n, attempt = qb_word_attempt(word), want = plan_result_bytes(id, attempt);
-	const struct qb_job_shm *job = &w->seg.jobs[slot_idx];
-
-	if (job->result_bytes != want) {
-		WRONG(w, id);
-		return;
-	}
-	if (want == 0)
-		return;
-	const uint8_t *r = qb_arena_read(&w->seg, job, slot_idx, word, &n);
-
-	if (!r || n != want) {
-		WRONG(w, id);
-		return;
-	}
-	for (uint32_t i = 0; i < n; i++)
-		if (r[i] != plan_result_byte(id, attempt, i)) {
-			WRONG(w, id);
-			return;
-		}
-}
-
-/* The commit: a row is there or not; a second one for the same job must say the same. */
-static void store_row(struct world *w, uint64_t id, uint64_t word)
-{
-	struct ledger_job *l = &w->led->job[id];
-	uint32_t state = qb_word_state(word);
-
-	if (ledger_get(&l->stored)) {
-		if (ledger_get(&l->stored) != state + 1 || ledger_get(&l->stored_attempt) != qb_word_attempt(word) ||
-		    ledger_get(&l->stored_failures) != qb_word_failures(word))
-			WRONG(w, id);
-		return;
-	}
-	ledger_set(&l->stored_attempt, qb_word_attempt(word));
-	ledger_set(&l->stored_failures, qb_word_failures(word));
-	__atomic_store_n(&l->stored, state + 1, __ATOMIC_RELEASE);
-	w->oracle.ambiguous += state == QB_JOB_AMBIGUOUS;
-	w->oracle.ambiguous_without_effect += state == QB_JOB_AMBIGUOUS &&
-					      !(ledger_get(&l->effect_mask) >> qb_word_attempt(word) & 1);
-	/* The row alone must tell the truth, from the moment of the commit. */
-	if (oracle_row(&w->oracle, id) < 0)
-		WRONG(w, id);
-}
-
-static void sync_job(struct world *w, uint32_t i)
-{
-	struct qb_job_shm *job = &w->seg.jobs[i];
-	uint64_t word = qb_load_acquire64(&job->word);
-	uint32_t gen = qb_word_gen(word), attempt = qb_word_attempt(word);
-
-	if (!qb_job_is_dirty(job, word))
-		return;
-	w->synced_jobs++;
-	switch (qb_word_state(word)) {
-	case QB_JOB_READY:
-	case QB_JOB_CLAIMED:
-	case QB_JOB_STARTED:
-		QB_WORLD_POINT();
-		qb_store_release64(&job->sync, qb_sync(gen, QB_SYNC_ACCEPTED, 0));
-		break;
-	case QB_JOB_WAITING:
-		QB_WORLD_POINT();
-		qb_store_release64(&job->sync, qb_sync(gen, QB_SYNC_RETRY, attempt));
-		break;
-	case QB_JOB_DONE:
-		check_result(w, i, job->job_id, word);
-		/* fall through */
-	case QB_JOB_FAILED:
-	case QB_JOB_DEAD:
-		store_row(w, job->job_id, word);
-		QB_WORLD_POINT();
-		qb_store_release64(&job->sync, qb_sync(gen, QB_SYNC_FINAL, attempt));
-		qb_job_free(&w->seg, i, word);
-		break;
-	case QB_JOB_AMBIGUOUS:
-		/* It would wait for a person; here one looks at once, before it is marked as durable. */
-		store_row(w, job->job_id, word);
-		QB_WORLD_POINT();
-		qb_job_free(&w->seg, i, word);
-		break;
-	case QB_JOB_SYNCED:
-		qb_job_rescan(&w->seg);
-		break;
-	}
-}
-
-static void sync_events(struct world *w)
-{
-	for (uint32_t seat = 1; seat < w->seg.cfg.seat_count && seat < QB_ARRAY_COUNT(w->source); seat++) {
-		struct qb_event_source *s = &w->source[seat];
-		const struct qb_event_shm *e;
-		uint32_t n;
-
-		while ((n = qb_event_peek(s, &e, 16)) > 0) {
-			for (uint32_t i = 0; i < n; i++)
-				if (e[i].arg1 != plan_event_mark(e[i].job_id, e[i].token, e[i].arg0) ||
-				    e[i].seat != seat)
-					WRONG(w, e[i].job_id);
-			qb_event_consumed(s, n);
-		}
-	}
-}
-
-unsigned world_sync(struct world *w)
-{
-	uint32_t count = w->seg.cfg.job_count;
-	unsigned looked = 0;
-
-	for (uint32_t i = qb_hint_next(w->seg.dirty_map, 0, count); i != QB_HINT_NONE;
-	     i = qb_hint_next(w->seg.dirty_map, i + 1, count)) {
-		/* The bit first, the word second: news in between sets the bit again. */
-		qb_hint_clear(w->seg.dirty_map, i);
-		sync_job(w, i);
-		looked++;
-	}
-	sync_events(w);
-	return looked;
 }
 
 /* ---- recovery ---- */
@@ -418,14 +315,15 @@ void world_take_over(struct world *w)
 static int survive(struct world *w)
 {
 	struct qb_event_writer log;
-	uint32_t worker = world_sit(w, QB_ROLE_WORKER, 1);
+	uint32_t worker = world_sit(w, QB_ROLE_WORKER, 1), syncer = world_sit(w, QB_ROLE_SYNCER, 1);
 	unsigned idle = 0;
 
-	if (worker == 0 || world_sit(w, QB_ROLE_SYNCER, 1) == 0) {
+	if (worker == 0 || syncer == 0) {
 		snprintf(w->oracle.why, sizeof(w->oracle.why), "no seat is free after everybody was recovered");
 		return -1;
 	}
 	qb_event_open(&log, &w->seg, worker, QB_OVERFLOW_DROP);
+	world_syncer_open(w, syncer);
 	qb_job_rescan(&w->seg);
 	for (unsigned round = 0; round < 4000; round++) {
 		int worked = world_work(w, worker, &log);
@@ -439,9 +337,33 @@ static int survive(struct world *w)
 	return -1;
 }
 
+/* The engine's own report of what it decided: its events, read from what the dead have left. */
+static void hear(struct world *w)
+{
+	for (uint32_t seat = 1; seat < w->seg.cfg.seat_count; seat++) {
+		struct qb_event_source s;
+		const struct qb_event_shm *e;
+		uint32_t n;
+
+		qb_event_source_open(&s, &w->seg, seat, QB_READER_COUNT);
+		for (; (n = qb_event_peek(&s, &e, 1)) > 0; qb_event_consumed(&s, n)) {
+			if (e->job_id == 0 || e->job_id >= w->led->job_count)
+				continue;
+			struct ledger_job *l = &w->led->job[e->job_id];
+
+			if (e->type == QB_EV_JOB_AMBIGUOUS)
+				ledger_or(&l->ambiguous_mask, 1u << (e->attempt & 31));
+			else if (e->type == QB_EV_JOB_REQUEUED && !(ledger_get(&l->ambiguous_mask) >> (e->attempt & 31) & 1))
+				ledger_or(&l->never_mask, 1u << (e->attempt & 31));
+		}
+	}
+}
+
 int world_verdict(struct world *w)
 {
 	w->oracle.live_seats = 0;
+	if (w->led->engine_events)
+		hear(w);
 	world_take_over(w);
 	if (oracle_check(&w->oracle) < 0 || survive(w) < 0)
 		return -1;

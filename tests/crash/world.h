@@ -10,6 +10,7 @@
 #include "shm/event.h"
 #include "shm/recovery.h"
 #include "shm/segment.h"
+#include "sync/batch.h"
 #include "tests/crash/ledger.h"
 #include "tests/crash/oracle.h"
 
@@ -27,8 +28,10 @@ struct world {
 	struct qb_recovery rec;
 	struct oracle oracle;
 	void (*idle)(void);             /* while somebody else has to go on first */
-	struct qb_event_source source[64];
-	uint64_t synced_jobs, recovered_seats;
+	void (*work)(uint64_t id);      /* how long the job takes */
+	struct qb_batch batch;          /* of whoever plays the syncer in this process */
+	struct qb_resolve resolve;      /* only as the batch's idea of who takes the doubts */
+	uint64_t synced_jobs, recovered_seats, resolved;
 };
 
 void world_config(struct qb_config_shm *cfg);
@@ -39,9 +42,6 @@ void world_destroy(struct world *w);
 
 /* Put rings, arenas and event rings of a fresh segment that far ahead, so that a scenario crosses their ends. */
 void world_advance(struct world *w, uint64_t ring_pos, uint64_t arena_pos, uint64_t event_pos);
-
-/* After the bytes of segment and ledger were put back: the handle's own positions follow. */
-void world_reopen(struct world *w);
 
 /* The handle of a copy of the segment's bytes, with its ledger; `rec` keeps its scratch map. */
 void world_rebase(const struct world *from, uint8_t *base, struct ledger *led, struct world *to);
@@ -55,8 +55,24 @@ int world_submit(struct world *w, uint32_t seat, uint64_t id);
 /* Claim one job and do what its plan says. 1, or 0 when there was none. */
 int world_work(struct world *w, uint32_t seat, struct qb_event_writer *log);
 
-/* One pass of the syncer: every dirty job, every event. Returns the jobs it looked at. */
+/* Begin as the syncer of that seat, with what a dead one has left. */
+void world_syncer_open(struct world *w, uint32_t seat);
+void world_syncer_close(struct world *w);
+
+/*
+ * One pass of the syncer: a batch of src/sync/batch.c, applied to the rows in the ledger, and the ambiguous jobs decided.
+ * Returns the jobs it looked at.
+ */
 unsigned world_sync(struct world *w);
+
+/* The second half of it. */
+unsigned world_decide(struct world *w);
+
+/* What the worker of that seat sent last arrives now, or has arrived. */
+void world_land(struct world *w, uint32_t seat);
+
+/* The effect of that attempt happens, in the way of the job's class. */
+void world_effect(struct world *w, uint32_t seat, uint64_t id, uint32_t attempt);
 
 /* Decide the jobs of a dead seat and tell the ledger what was reported. 0, or QB_EFENCED: nobody sat there. */
 int world_recover(struct world *w, uint32_t seat);
