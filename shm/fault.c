@@ -42,37 +42,69 @@ void qb_fault_reached(const char *name)
 	kill(getpid(), armed_action == QB_FAULT_KILL ? SIGKILL : SIGSTOP);
 }
 
-int qb_fault_arm_from_env(void)
+static int is_known(const char *name)
+{
+	const char *known;
+
+	for (unsigned i = 0; (known = qb_fault_name(i)) != NULL; i++)
+		if (strcmp(known, name) == 0)
+			return 1;
+	return 0;
+}
+
+/* 1 with what the variable asks for, 0 when it asks for nothing, or QB_EPARSE. */
+static int read_env(char name[96], unsigned *nth, enum qb_fault_action *action)
 {
 	const char *spec = getenv("QBENCH_FAULT");
-	char name[96];
-	unsigned nth = 1;
-	enum qb_fault_action action = QB_FAULT_KILL;
 
+	*nth = 1;
+	*action = QB_FAULT_KILL;
 	if (!spec || !*spec)
 		return 0;
 	size_t len = strcspn(spec, ":");
 
-	if (len == 0 || len >= sizeof(name))
+	if (len == 0 || len >= 96)
 		return QB_EPARSE;
 	memcpy(name, spec, len);
 	name[len] = 0;
+	if (!is_known(name))
+		return QB_EPARSE;
 	if (spec[len]) {
 		char *end;
 		unsigned long v = strtoul(spec + len + 1, &end, 10);
 
 		if (v == 0 || v > 1000000000ul)
 			return QB_EPARSE;
-		nth = (unsigned)v;
+		*nth = (unsigned)v;
 		if (strcmp(end, ":stop") == 0)
-			action = QB_FAULT_STOP;
+			*action = QB_FAULT_STOP;
 		else if (strcmp(end, ":exit") == 0)
-			action = QB_FAULT_EXIT;
+			*action = QB_FAULT_EXIT;
 		else if (*end && strcmp(end, ":kill") != 0)
 			return QB_EPARSE;
 	}
-	qb_fault_arm(name, nth, action);
-	return 0;
+	return 1;
+}
+
+int qb_fault_check_env(void)
+{
+	char name[96];
+	unsigned nth;
+	enum qb_fault_action action;
+
+	return read_env(name, &nth, &action) < 0 ? QB_EPARSE : 0;
+}
+
+int qb_fault_arm_from_env(void)
+{
+	char name[96];
+	unsigned nth;
+	enum qb_fault_action action;
+	int rc = read_env(name, &nth, &action);
+
+	if (rc > 0)
+		qb_fault_arm(name, nth, action);
+	return rc < 0 ? rc : 0;
 }
 
 const char *qb_fault_name(unsigned i)

@@ -31,8 +31,11 @@ void qb_fault_reached(const char *name);
 /* The process that reaches the point for the nth time (1 = first) does the action. NULL disarms. */
 void qb_fault_arm(const char *name, unsigned nth, enum qb_fault_action action);
 
-/* Arms from QBENCH_FAULT="name[:nth[:kill|stop|exit]]"; 0, or QB_EPARSE. */
+/* Arms from QBENCH_FAULT="name[:nth[:kill|stop|exit]]"; 0, or QB_EPARSE, also for a name that this binary has not. */
 int qb_fault_arm_from_env(void);
+
+/* The same, without arming. */
+int qb_fault_check_env(void);
 
 /* The i-th distinct name of this binary, NULL behind the last. */
 const char *qb_fault_name(unsigned i);

@@ -16,13 +16,22 @@ void qb_job_mark_dirty(const struct qb_seg *seg, uint32_t slot_idx)
 	qb_wake_seat(seg, qb_load_relaxed32(&seg->hdr->syncer_seat));
 }
 
-/* Offer a ready job, whatever the rings seem to hold already: an extra entry is dropped when it is met. */
-static int offer(const struct qb_seg *seg, uint32_t ring_idx, uint32_t slot_idx, uint64_t word)
+void qb_job_offer_later(const struct qb_seg *seg, uint32_t slot_idx)
 {
-	int rc = qb_ring_push(seg, ring_idx, slot_idx, qb_word_gen(word));
+	qb_hint_set(seg->wait_map, slot_idx);
+	qb_lower64(&seg->hdr->next_due_ns, 0);
+}
 
+/*
+ * Offer a ready job, whatever the rings seem to hold already: an extra entry is dropped when it is met. A ring has
+ * room for two entries of every job; it can be full only of extra ones, which takers that were killed over and over
+ * have left. Then the job is offered again by the next promotion: nobody waits and nothing is lost.
+ */
+static void offer(const struct qb_seg *seg, uint32_t ring_idx, uint32_t slot_idx, uint64_t word)
+{
+	if (qb_ring_push(seg, ring_idx, slot_idx, qb_word_gen(word)) != QB_OK)
+		qb_job_offer_later(seg, slot_idx);
 	qb_wake_worker(seg);
-	return rc;
 }
 
 /* ---- submit ---- */
@@ -43,6 +52,7 @@ static int take_slot(const struct qb_seg *seg, uint32_t seat, uint32_t *slot_idx
 			uint64_t filling = qb_word(qb_word_gen(w), 0, seat, 0, QB_JOB_FILLING);
 
 			qb_raise32(&seg->hdr->high_water, idx + 1);
+			qb_seat_recent(seg, seat, idx);
 			/*
 			 * [job.W1] Publishes: "this slot is mine to fill". Pairs with: [job.R7], [block.R4].
 			 * Killed after this: recovery frees the slot under the next generation.
@@ -181,6 +191,7 @@ static int claim_from(const struct qb_seg *seg, uint32_t ring_idx, uint32_t seat
 				held->slot_idx = idx;
 				held->word = qb_word(qb_word_gen(w), qb_word_attempt(w) + 1, seat,
 						     qb_word_failures(w), QB_JOB_CLAIMED);
+				qb_seat_recent(seg, seat, idx);
 				/*
 				 * [job.W3] Publishes: the new owner, in place, before the entry leaves the ring.
 				 * Pairs with: [job.R1] of the others.
@@ -390,23 +401,26 @@ uint32_t qb_job_promote_due(const struct qb_seg *seg, uint64_t now_ns)
 			qb_lower64(next_due, due_ns);
 			continue;
 		}
+		/* Ready with its bit: a ring had no room for it. */
+		uint64_t ready = qb_word_state(w) == QB_JOB_READY ? w : 0;
+
 		if (qb_word_state(w) == QB_JOB_WAITING) {
-			uint64_t ready = qb_word(qb_word_gen(w), qb_word_attempt(w), 0, qb_word_failures(w),
-						 QB_JOB_READY);
+			uint64_t next = qb_word(qb_word_gen(w), qb_word_attempt(w), 0, qb_word_failures(w), QB_JOB_READY);
 			/* [job.W10] Publishes: ready again. Pairs with: [job.R1]. Killed after: recovery pushes it. */
-			if (qb_cas_acq_rel64(&job->word, &w, ready)) {
+			if (qb_cas_acq_rel64(&job->word, &w, next)) {
 				QB_FAULT("job.promote.after-ready");
-				offer(seg, QB_RING_URGENT, i, ready);
+				ready = next;
 				promoted++;
 			}
 		}
 		qb_hint_clear(seg->wait_map, i);
 		/* It may have failed again between the CAS and the clearing. */
 		w = qb_load_acquire64(&job->word);
-		if (qb_word_state(w) == QB_JOB_WAITING) {
-			qb_hint_set(seg->wait_map, i);
-			qb_lower64(next_due, 0);
-		}
+		if (qb_word_state(w) == QB_JOB_WAITING)
+			qb_job_offer_later(seg, i);
+		/* Behind the clearing: without room the bit is set once more. */
+		if (ready)
+			offer(seg, QB_RING_URGENT, i, ready);
 	}
 	return promoted;
 }

@@ -88,6 +88,9 @@ int qb_job_release(const struct qb_seg *seg, struct qb_held *held);
  */
 uint32_t qb_job_promote_due(const struct qb_seg *seg, uint64_t now_ns);
 
+/* A ready job that found no room in a ring, or may have: the next promotion offers it. */
+void qb_job_offer_later(const struct qb_seg *seg, uint32_t slot_idx);
+
 /*
  * Syncer (or a tool, when no syncer lives): what became of an ambiguous job is known after all.
  * `ambiguous` is its word as it was read.  to: QB_JOB_DONE with the result of that attempt, written into the

@@ -247,6 +247,9 @@ enum qb_seat_counter {
 	QB_SEAT_COUNTER_COUNT,
 };
 
+/* Slots that recovery looks at first. */
+#define QB_SEAT_RECENT 16u
+
 struct qb_seat_shm {
 	qb_au64 word;           /* (*) incarnation:32 | role:8 | state:8, by compare-and-swap */
 	qb_au64 name;           /* (S, spawner, recoverer) incarnation:32 | pid:32, by compare-and-swap; pid 0 = nobody may sit down */
@@ -255,7 +258,8 @@ struct qb_seat_shm {
 	qb_au64 ending;         /* (S) qb_ending() of the attempt whose outcome is being stored, or was last */
 	qb_au32 backend_pid;    /* (S) its Postgres backend, 0 = none */
 	uint32_t pad3;
-	uint64_t pad0[10];
+	qb_au32 recent[QB_SEAT_RECENT]; /* (S) hint: slot + 1 of what it took last, at slot % QB_SEAT_RECENT */
+	uint64_t pad0[2];
 	qb_au32 asleep QB_ALIGNED(QB_CACHELINE); /* futex: 1 = parked; a waker stores 0 */
 	qb_au32 go;             /* futex: a standby waits until this is 1 */
 	uint64_t pad1[15];

@@ -87,6 +87,7 @@ static const struct { const char *name; uint64_t off, bytes; } table[] = {
 	WHOLE(qb_seat_shm),
 	FIELD(qb_seat_shm, word), FIELD(qb_seat_shm, name), FIELD(qb_seat_shm, birth),
 	FIELD(qb_seat_shm, ready_raw), FIELD(qb_seat_shm, ending), FIELD(qb_seat_shm, backend_pid),
+	FIELD(qb_seat_shm, recent),
 	FIELD(qb_seat_shm, asleep),
 	FIELD(qb_seat_shm, go), FIELD(qb_seat_shm, counter),
 	WHOLE(qb_job_shm),

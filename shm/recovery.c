@@ -29,8 +29,10 @@ void qb_recovery_close(struct qb_recovery *r)
 
 static void offer(struct qb_recovery *r, uint32_t ring_idx, uint32_t slot_idx, uint64_t word)
 {
-	if (qb_ring_push(r->seg, ring_idx, slot_idx, qb_word_gen(word)) != QB_OK)
+	if (qb_ring_push(r->seg, ring_idx, slot_idx, qb_word_gen(word)) != QB_OK) {
 		r->ring_full++;
+		qb_job_offer_later(r->seg, slot_idx);
+	}
 	QB_FAULT("recovery.offer.after-push");
 	qb_wake_worker(r->seg);
 }
@@ -122,6 +124,29 @@ static void recover_word(struct qb_recovery *r, uint32_t i, uint64_t w, qb_verdi
 	qb_hint_set(seg->dirty_map, i);
 }
 
+/*
+ * What it had in hand is decided first: somebody waits for it, and the table may have a million slots. These are the
+ * last slots that it took, as far as it could note them; the pass over the table misses none.
+ */
+static void recover_recent(struct qb_recovery *r, uint32_t seat, qb_verdict_fn fn, void *ctx)
+{
+	const struct qb_seg *seg = r->seg;
+
+	for (uint32_t k = 0; k < QB_SEAT_RECENT; k++) {
+		/* Relaxed: a hint. 0 is no slot, and becomes one that does not exist. */
+		uint32_t i = qb_load_relaxed32(&seg->seats[seat].recent[k]) - 1;
+		struct qb_job_shm *job = qb_seg_job(seg, i);
+		/* [recovery.R1] As below. */
+		uint64_t w = job ? qb_load_acquire64(&job->word) : 0;
+		uint32_t state = qb_word_state(w);
+
+		/* An outcome stays as it is, and would be told again below. */
+		if (job && qb_word_seat(w) == seat &&
+		    (state == QB_JOB_FILLING || state == QB_JOB_CLAIMED || state == QB_JOB_STARTED))
+			recover_word(r, i, w, fn, ctx);
+	}
+}
+
 /* What a dead process may have left undone about words that it no longer owned. */
 static void repair_hints(struct qb_recovery *r, uint32_t i, uint64_t w)
 {
@@ -156,6 +181,7 @@ int qb_recover_seat(struct qb_recovery *r, uint32_t seat, qb_verdict_fn fn, void
 
 	if (qb_seat_begin_recovery(seg, seat) < 0)
 		return QB_EFENCED;
+	recover_recent(r, seat, fn, ctx);
 	memset(r->seen, 0, (seg->cfg.job_count + 63) / 64 * sizeof(*r->seen));
 	qb_ring_mark(seg, QB_RING_URGENT, r->seen);
 	qb_ring_mark(seg, QB_RING_NORMAL, r->seen);

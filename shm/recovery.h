@@ -5,7 +5,7 @@
  * Lives in: the segment; the handle holds one scratch map of job_count bits.
  * Writers: one recoverer at a time (the parent, or a tool that holds the parent's lock).
  * Everybody else goes on working meanwhile.
- * Progress: one pass over the used part of the job table; only CAS on words, setting of hint bits
+ * Progress: first what the dead one took last, then one pass over the used part of the job table; only CAS on words, setting of hint bits
  * and ring pushes, so it may itself be killed anywhere and run again with the same answer.
  * "Confirmed dead" means: reaped, or its pidfd readable. Never a time-out.
  */
@@ -37,7 +37,7 @@ struct qb_recovery {
 	uint32_t verdicts[QB_VERDICT_COUNT];
 	uint32_t repushed;              /* ready jobs that had no ring entry */
 	uint32_t blocks_freed;
-	uint32_t ring_full;             /* pushes refused: never, unless the segment is damaged */
+	uint32_t ring_full;             /* pushes refused, to be made by the next promotion */
 };
 
 /* Allocates the scratch map; the only allocation. 0 or -ENOMEM. */

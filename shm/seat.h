@@ -63,6 +63,15 @@ static inline void qb_count(const struct qb_seg *seg, uint32_t seat, enum qb_sea
 	qb_store_relaxed64(c, qb_load_relaxed64(c) + n);
 }
 
+/*
+ * That slot is about to be this seat's. Relaxed: a hint for its recovery, ordered by the compare-and-swap that
+ * follows; what is not found here is found in the table.
+ */
+static inline void qb_seat_recent(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx)
+{
+	qb_store_relaxed32(&seg->seats[seat].recent[slot_idx % QB_SEAT_RECENT], slot_idx + 1);
+}
+
 /* Sum of a counter over all seats. */
 uint64_t qb_count_sum(const struct qb_seg *seg, enum qb_seat_counter which);
 

@@ -383,10 +383,41 @@ err_close:
 	return rc;
 }
 
+/*
+ * Only what the file really holds: its header may claim 1 TiB, and the file be a hole. 0, -errno, or QB_ETOOSHORT when
+ * it was truncated meanwhile.
+ */
+static int read_data(int fd, uint8_t *to, uint64_t bytes)
+{
+	struct stat st;
+
+	for (uint64_t at = 0; at < bytes;) {
+		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole = -1;
+
+		/* ENXIO: no more data. Any other error: holes are not known here. */
+		if (data < 0 && errno == ENXIO)
+			break;
+		if (data >= 0)
+			hole = lseek(fd, data, SEEK_HOLE);
+		at = data >= 0 ? (uint64_t)data : at;
+		for (uint64_t end = hole >= 0 && (uint64_t)hole < bytes ? (uint64_t)hole : bytes; at < end;) {
+			ssize_t n = pread(fd, to + at, end - at, (off_t)at);
+
+			if (n < 0 && errno == EINTR)
+				continue;
+			if (n <= 0)
+				return n < 0 ? -errno : QB_ETOOSHORT;
+			at += (uint64_t)n;
+		}
+	}
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	return (uint64_t)st.st_size < bytes ? QB_ETOOSHORT : 0;
+}
+
 int qb_seg_snapshot(const char *path, struct qb_seg *seg)
 {
 	uint64_t file_bytes;
-	size_t got = 0;
 	int fd, rc;
 
 	forget(seg);
@@ -411,21 +442,16 @@ int qb_seg_snapshot(const char *path, struct qb_seg *seg)
 	rc = header_check(h, file_bytes, seg);
 	if (rc < 0)
 		goto out;
-	seg->base = mmap(NULL, seg->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	/* Address space, not memory: only what is read takes some. */
+	seg->base = mmap(NULL, seg->bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 	if (seg->base == MAP_FAILED) {
 		rc = -errno;
 		goto out;
 	}
-	while (got < seg->bytes) {
-		n = pread(fd, seg->base + got, seg->bytes - got, (off_t)got);
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n <= 0) {
-			rc = n < 0 ? -errno : QB_ETOOSHORT;
-			munmap(seg->base, seg->bytes);
-			goto out;
-		}
-		got += (size_t)n;
+	rc = read_data(fd, seg->base, seg->bytes);
+	if (rc < 0) {
+		munmap(seg->base, seg->bytes);
+		goto out;
 	}
 	/* What was checked is what is used, whatever happened to the file between the two reads. */
 	memcpy(seg->base, h, sizeof(*h));

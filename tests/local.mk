@@ -60,6 +60,7 @@ unit_programs += \
 	%D%/unit/test-host \
 	%D%/unit/test-job \
 	%D%/unit/test-meta \
+	%D%/unit/test-offer \
 	%D%/unit/test-pcg \
 	%D%/unit/test-percentiles \
 	%D%/unit/test-plan \
@@ -73,6 +74,7 @@ unit_programs += \
 	%D%/unit/test-ring \
 	%D%/unit/test-scenario \
 	%D%/unit/test-segment \
+	%D%/unit/test-sparse \
 	%D%/unit/test-summary \
 	%D%/unit/test-summary-json \
 	%D%/unit/test-takeover \
@@ -92,6 +94,7 @@ unit_programs += \
 %C%_unit_test_host_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_job_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_meta_LDADD = $(qb_record_libs) $(CHECK_LIBS)
+%C%_unit_test_offer_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_pcg_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
 %C%_unit_test_percentiles_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_plan_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
@@ -105,6 +108,7 @@ unit_programs += \
 %C%_unit_test_ring_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_scenario_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
 %C%_unit_test_segment_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_sparse_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_summary_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_summary_json_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
 %C%_unit_test_takeover_LDADD = $(qb_run_libs) $(CHECK_LIBS)

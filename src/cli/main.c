@@ -2,6 +2,7 @@
 /* qbench COMMAND [OPTION]...: find the command, read its options, call it. */
 #include <errno.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
@@ -9,6 +10,7 @@
 #include "cli/cmd.h"
 #include "run/floor.h"
 #include "run/run.h"
+#include "shm/fault.h"
 #include "shm/status.h"
 
 #define COMMANDS_MAX 16
@@ -145,6 +147,23 @@ static int check_operands(const struct qb_cmd *cmd, int argc, char **argv, struc
 			  *cmd->operands ? " " : "", cmd->operands);
 }
 
+/* A fault that no process can meet would be a test that tests nothing. */
+static int check_fault_env(void)
+{
+#ifdef QB_FAULT_POINTS
+	const char *name;
+
+	if (qb_fault_check_env() < 0) {
+		qb_log(QB_LOG_ERROR, "QBENCH_FAULT=%.100s: it is NAME[:NTH[:kill|stop|exit]], and NAME is one of:",
+		       getenv("QBENCH_FAULT"));
+		for (unsigned i = 0; (name = qb_fault_name(i)) != NULL; i++)
+			fprintf(stderr, "  %s\n", name);
+		return QB_EPARSE;
+	}
+#endif
+	return 0;
+}
+
 static int run_command(const struct qb_cmd *cmd, int named, int argc, char **argv)
 {
 	struct qb_ctx ctx = { .cmd = cmd };
@@ -162,6 +181,8 @@ static int run_command(const struct qb_cmd *cmd, int named, int argc, char **arg
 		qb_log_set_level(QB_LOG_ERROR);
 	else if (ctx.opts.run.verbose)
 		qb_log_set_level(QB_LOG_DEBUG);
+	if (check_fault_env() < 0)
+		return QB_EXIT_USAGE;
 	return cmd->run(&ctx, operands_count, argv + 1);
 }
 

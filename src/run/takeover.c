@@ -157,7 +157,7 @@ void qb_decide_seat(struct qb_recovery *r, struct qb_event_writer *log, uint32_t
 	qb_count(r->seg, own_seat, QB_COUNT_RECOVERED, 1);
 	qb_process_note(log, QB_EV_RECOVERED, role, seat, qb_now_ns() - noticed_ns, c.put_back);
 	if (r->ring_full) {
-		qb_log(QB_LOG_ERROR, "%u ready jobs found no room in the inbox: the segment is damaged", r->ring_full);
+		qb_log(QB_LOG_WARNING, "%u ready jobs found no room in the inbox and are offered again", r->ring_full);
 		r->ring_full = 0;
 	}
 }
