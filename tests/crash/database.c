@@ -278,7 +278,6 @@ unsigned world_decide(struct world *w)
 unsigned world_sync(struct world *w)
 {
 	struct qb_batch *b = &w->batch;
-	uint32_t finished;
 
 	if (qb_batch_gather(b) == 0)
 		return world_decide(w);
@@ -293,6 +292,6 @@ unsigned world_sync(struct world *w)
 	if (REFUSED(n) || UNANSWERED(n))
 		qb_batch_undo(b);
 	else
-		qb_batch_done(b, &finished);
+		qb_batch_done(b);
 	return jobs + world_decide(w);
 }
