@@ -6,6 +6,7 @@
 
 #include "base/num.h"
 #include "base/strbuf.h"
+#include "base/visible.h"
 #include "shm/segment.h"
 
 static void flush_text(struct qb_strbuf *sb, struct qb_out *out)
@@ -24,12 +25,11 @@ static void flush_text(struct qb_strbuf *sb, struct qb_out *out)
 /* Text of the file goes to a terminal: no control characters. */
 static void line(struct qb_strbuf *sb, const char *name, const char *value)
 {
-	qb_strbuf_printf(sb, "%-12s ", name);
-	for (; *value; value++) {
-		unsigned char c = (unsigned char)*value;
+	size_t len = strlen(name);
 
-		qb_strbuf_add_bytes(sb, c < ' ' || c == 0x7f ? "?" : value, 1);
-	}
+	qb_visible_add(sb, name, len);
+	qb_strbuf_printf(sb, "%*s ", len < 12 ? (int)(12 - len) : 0, "");
+	qb_visible_add(sb, value, strlen(value));
 	qb_strbuf_add(sb, "\n");
 }
 

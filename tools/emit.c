@@ -7,6 +7,7 @@
 #include "base/clock.h"
 #include "base/fdio.h"
 #include "base/strbuf.h"
+#include "base/visible.h"
 
 const char qb_digit_pairs[201] =
 	"00010203040506070809" "10111213141516171819" "20212223242526272829" "30313233343536373839"
@@ -31,40 +32,6 @@ void qb_out_free(struct qb_out *out)
 	out->buf = NULL;
 }
 
-/*
- * Length of the well-formed UTF-8 sequence at s, 0 if it is none: the table of the Unicode
- * standard (3-7), which leaves out overlong forms, surrogates and what is beyond U+10FFFF.
- */
-static size_t utf8_length(const unsigned char *s, size_t left)
-{
-	unsigned char lo = 0x80, hi = 0xbf;
-	size_t n;
-
-	if (s[0] >= 0xc2 && s[0] <= 0xdf)
-		n = 2;
-	else if (s[0] >= 0xe0 && s[0] <= 0xef)
-		n = 3;
-	else if (s[0] >= 0xf0 && s[0] <= 0xf4)
-		n = 4;
-	else
-		return 0;
-	if (s[0] == 0xe0)
-		lo = 0xa0;
-	else if (s[0] == 0xed)
-		hi = 0x9f;
-	else if (s[0] == 0xf0)
-		lo = 0x90;
-	else if (s[0] == 0xf4)
-		hi = 0x8f;
-	if (left < n || s[1] < lo || s[1] > hi)
-		return 0;
-	for (size_t i = 2; i < n; i++) {
-		if (s[i] < 0x80 || s[i] > 0xbf)
-			return 0;
-	}
-	return n;
-}
-
 static char *put_escape(char *p, unsigned code)
 {
 	static const char hex[] = "0123456789abcdef";
@@ -80,7 +47,7 @@ static char *put_ascii(char *p, unsigned char c)
 {
 	static const char named[] = "\bb\ff\nn\rr\tt\"\"\\\\";
 
-	if (c >= ' ' && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&') {
+	if (c >= ' ' && c != 0x7f && c != '"' && c != '\\' && c != '<' && c != '>' && c != '&') {
 		*p++ = (char)c;
 		return p;
 	}
@@ -107,15 +74,16 @@ char *qb_put_json(char *p, const char *text, size_t max)
 			p = put_ascii(p, s[i++]);
 			continue;
 		}
-		n = utf8_length(s + i, bytes - i);
+		n = qb_utf8_length(text + i, bytes - i);
 		if (n == 0) {
 			p = put_escape(p, 0xfffd);
 			i++;
 			continue;
 		}
-		/* U+2028 and U+2029 end a line in JavaScript. */
-		if (n == 3 && s[i] == 0xe2 && s[i + 1] == 0x80 && (s[i + 2] & 0xfe) == 0xa8) {
-			p = put_escape(p, 0x2000u | (s[i + 2] & 0x3fu));
+		/* Those that act on a terminal, or end a line in JavaScript; all are in the first plane. */
+		if (qb_visible_length(text + i, bytes - i) == 0) {
+			p = put_escape(p, n == 2 ? (s[i] & 0x1fu) << 6 | (s[i + 1] & 0x3fu) :
+					  (s[i] & 0xfu) << 12 | (s[i + 1] & 0x3fu) << 6 | (s[i + 2] & 0x3fu));
 		} else {
 			memcpy(p, s + i, n);
 			p += n;

@@ -5,6 +5,7 @@ decode_events_SOURCES = \
 	%D%/decode-chrome.c \
 	%D%/decode-events.c \
 	%D%/decode-jsonl.c \
+	%D%/decode-names.c \
 	%D%/decode-summary.c \
 	%D%/decode.h \
 	%D%/emit.c %D%/emit.h

@@ -12,4 +12,5 @@ noinst_LIBRARIES += %D%/libqb-base.a
 	%D%/proc.c %D%/proc.h \
 	%D%/remove.c \
 	%D%/rng.c %D%/rng.h \
-	%D%/strbuf.c %D%/strbuf.h
+	%D%/strbuf.c %D%/strbuf.h \
+	%D%/visible.c %D%/visible.h

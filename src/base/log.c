@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/fdio.h"
+#include "base/visible.h"
 
 static enum qb_log_level max_level = QB_LOG_INFO;
 static char log_name[64] = "qbench";
@@ -58,10 +59,13 @@ void qb_log(enum qb_log_level level, const char *fmt, ...)
 	used = strlen(line);
 	while (used > start && (line[used - 1] == '\n' || line[used - 1] == ' '))
 		used--;
-	for (i = 0; i < used; i++) {
+	for (i = 0; i < used;) {
+		size_t n = qb_visible_length(line + i, used - i);
+
 		/* Texts of a server hold newlines; a hostile file name could hold an escape. */
-		if ((unsigned char)line[i] < ' ' || line[i] == 0x7f)
-			line[i] = ' ';
+		if (n == 0)
+			line[i] = (unsigned char)line[i] < 0x80 ? ' ' : '?';
+		i += n ? n : 1;
 	}
 	line[used++] = '\n';
 	/* Nobody is left to be told when stderr itself is broken. */

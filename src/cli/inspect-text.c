@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "base/num.h"
+#include "base/visible.h"
 #include "cli/inspect.h"
 #include "shm/event.h"
 #include "shm/seat.h"
@@ -24,6 +25,16 @@ static const char *instant(char *buf, uint64_t wall_ns)
 	return buf;
 }
 
+/* Texts of a segment, and the path of it, are anybody's: none of them moves the cursor. */
+static void put_visible(FILE *out, const char *before, const char *text, const char *behind)
+{
+	struct qb_strbuf sb = { 0 };
+
+	qb_visible_add(&sb, text, strlen(text));
+	fprintf(out, "%s%s%s", before, qb_strbuf_text(&sb), behind);
+	qb_strbuf_free(&sb);
+}
+
 static void print_identity(const struct qb_inspect *in, FILE *out)
 {
 	const struct qb_header_shm *h = in->seg.hdr;
@@ -32,16 +43,18 @@ static void print_identity(const struct qb_inspect *in, FILE *out)
 	static const char *const states[] = { "being created", "live", "closed in good order" };
 	uint32_t state = qb_load_relaxed32(&h->state);
 
-	fprintf(out, "Segment %s: %s, layout %u.%u\n\n", in->path,
-		qb_format_size(size, sizeof(size), in->seg.bytes), h->major, h->minor);
-	fprintf(out, "  run            %s\n", h->run_id[0] ? h->run_id : "(unnamed)");
+	put_visible(out, "Segment ", in->path, ": ");
+	fprintf(out, "%s, layout %u.%u\n\n", qb_format_size(size, sizeof(size), in->seg.bytes),
+		h->major, h->minor);
+	put_visible(out, "  run            ", h->run_id[0] ? h->run_id : "(unnamed)", "\n");
 	if (!in->meta_code) {
-		fprintf(out, "  library        %s\n", in->meta.library);
-		fprintf(out, "  scenario       %s, seed %llu\n", in->meta.scenario,
-			(unsigned long long)in->meta.seed);
-		fprintf(out, "  settings       ack %s, ambiguous %s, backoff %s, server %s\n",
-			in->meta.ack, in->meta.ambiguous, in->meta.backoff,
-			in->meta.server_version[0] ? in->meta.server_version : "none");
+		put_visible(out, "  library        ", in->meta.library, "\n");
+		put_visible(out, "  scenario       ", in->meta.scenario, ", seed ");
+		fprintf(out, "%llu\n", (unsigned long long)in->meta.seed);
+		put_visible(out, "  settings       ack ", in->meta.ack, ", ambiguous ");
+		put_visible(out, "", in->meta.ambiguous, ", backoff ");
+		put_visible(out, "", in->meta.backoff, ", server ");
+		put_visible(out, "", in->meta.server_version[0] ? in->meta.server_version : "none", "\n");
 	}
 	fprintf(out, "  workers        %u with %u slot%s, %u standby\n", in->seg.cfg.worker_count,
 		in->seg.cfg.slots_per_worker, in->seg.cfg.slots_per_worker == 1 ? "" : "s",
@@ -182,12 +195,13 @@ static void print_job(const struct qb_inspect *in, const struct qb_inspect_job *
 			holder(in, job->word, who, sizeof(who)));
 		return;
 	}
-	fprintf(out, "  %8llu %6u %-9s %3u %-18s %-13s %4u  %-17s %s\n",
+	fprintf(out, "  %8llu %6u %-9s %3u %-18s %-13s %4u  %-17s ",
 		(unsigned long long)job->job_id, job->slot_idx,
 		qb_job_state_name(qb_word_state(job->word)), qb_word_attempt(job->word),
 		holder(in, job->word, who, sizeof(who)),
 		instant_short(in, when, job->started_wall_ns), job->effects,
-		verdicts[job->standing], qb_inspect_kind(in, job->kind, kind, sizeof(kind)));
+		verdicts[job->standing]);
+	put_visible(out, "", qb_inspect_kind(in, job->kind, kind, sizeof(kind)), "\n");
 }
 
 static void print_jobs(const struct qb_inspect *in, FILE *out)
@@ -313,8 +327,8 @@ static void print_findings(const struct qb_inspect *in, FILE *out)
 	if (!in->owners_alive && !in->findings_count && in->same_boot &&
 	    in->standing[QB_STANDING_NOT_STARTED] + in->standing[QB_STANDING_UNDECIDED] +
 	    in->standing[QB_STANDING_IN_DOUBT])
-		fprintf(out, "Nobody is at work on it: 'qbench recover %s' decides the jobs that "
-			"the dead held.\n", in->path);
+		put_visible(out, "Nobody is at work on it: 'qbench recover ", in->path,
+			    "' decides the jobs that the dead held.\n");
 	if (in->same_boot == 0)
 		fputs("Evidence, not truth: what is written above and is not in Postgres happened all the same, but nobody "
 		      "goes on from here.\n'qbench recover --from-postgres=RUN' goes on from what Postgres has.\n", out);

@@ -347,6 +347,18 @@ static json_t *host(const struct qb_host *h)
 	return o;
 }
 
+/* The one control character that jansson leaves as it is. */
+static void put_dump(struct qb_strbuf *out, const char *dump)
+{
+	const char *del;
+
+	for (; (del = strchr(dump, 0x7f)); dump = del + 1) {
+		qb_strbuf_add_bytes(out, dump, (size_t)(del - dump));
+		qb_strbuf_add(out, "\\u007f");
+	}
+	qb_strbuf_add(out, dump);
+}
+
 void qb_report_json(const struct qb_report *r, struct qb_strbuf *out)
 {
 	json_t *root = json_object(), *list = json_array();
@@ -367,12 +379,13 @@ void qb_report_json(const struct qb_report *r, struct qb_strbuf *out)
 	for (size_t i = 0; i < m.sections_count; i++)
 		add_libraries(list, &m.sections[i]);
 	add(root, "libraries", list);
-	dump = json_dumps(root, JSON_INDENT(2) | JSON_REAL_PRECISION(PRECISION));
+	dump = json_dumps(root, JSON_INDENT(2) | JSON_ENSURE_ASCII |
+			  JSON_REAL_PRECISION(PRECISION));
 	if (!dump) {
 		qb_log(QB_LOG_ERROR, "out of memory");
 		exit(1);
 	}
-	qb_strbuf_add(out, dump);
+	put_dump(out, dump);
 	qb_strbuf_add(out, "\n");
 	free(dump);
 	json_decref(root);

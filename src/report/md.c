@@ -4,14 +4,20 @@
 
 #include <string.h>
 
-/* Nothing in a name or value may end a cell, begin a tag or break the line. */
+#include "base/visible.h"
+
+/* Nothing in a name or value may end a cell, begin a tag, an entity or a link, or break the line. */
 static void put_escaped(struct qb_strbuf *out, const char *text)
 {
-	for (; *text; text++) {
-		if (strchr("|\\`*_<>[]#", *text))
+	struct qb_strbuf shown = { 0 };
+
+	qb_visible_add(&shown, text, strlen(text));
+	for (text = qb_strbuf_text(&shown); *text; text++) {
+		if (strchr("|\\`*_<>[]#&~", *text))
 			qb_strbuf_add(out, "\\");
-		qb_strbuf_add_bytes(out, *text == '\n' ? " " : text, 1);
+		qb_strbuf_add_bytes(out, text, 1);
 	}
+	qb_strbuf_free(&shown);
 }
 
 static void put_table(struct qb_strbuf *out, const struct qb_section *s)

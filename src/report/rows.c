@@ -107,6 +107,12 @@ static double value_of(const struct qb_report_entry *e, const struct row_def *d)
 	}
 }
 
+/* A damaged record may say anything; a double beyond 64 bits has no integer. */
+static uint64_t whole(double v)
+{
+	return v >= 18446744073709551615.0 ? UINT64_MAX : v > 0 ? (uint64_t)v : 0;
+}
+
 static void put_value(struct qb_strbuf *out, enum row_kind kind, double v)
 {
 	char buf[32];
@@ -122,10 +128,10 @@ static void put_value(struct qb_strbuf *out, enum row_kind kind, double v)
 		qb_strbuf_printf(out, v < 100 ? "%.1f" : "%.0f", v);
 		break;
 	case ROW_WAL:
-		qb_strbuf_add(out, qb_format_size(buf, sizeof(buf), (uint64_t)v));
+		qb_strbuf_add(out, qb_format_size(buf, sizeof(buf), whole(v)));
 		break;
 	default:
-		qb_strbuf_add(out, qb_format_duration(buf, sizeof(buf), (uint64_t)v));
+		qb_strbuf_add(out, qb_format_duration(buf, sizeof(buf), whole(v)));
 		break;
 	}
 }

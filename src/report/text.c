@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/visible.h"
+
 #define COLUMNS_MAX 100
 #define LABEL_COLUMNS 36
 #define GAP 2
@@ -31,7 +33,7 @@ static void put_wrapped(struct qb_strbuf *out, const char *text)
 			qb_strbuf_add(out, " ");
 			column++;
 		}
-		qb_strbuf_add_bytes(out, text, word);
+		qb_visible_add(out, text, word);
 		column += word;
 		text += word + strspn(text + word, " ");
 	}
@@ -42,13 +44,15 @@ static void put_right(struct qb_strbuf *out, const char *text, size_t width, uns
 		      int colour)
 {
 	static const char *const codes[] = { "", "\033[32m", "\033[31m" };
+	int coloured = colour && mood != QB_CELL_PLAIN;
 	size_t len = strlen(text);
 
 	put_blanks(out, GAP + (len < width ? width - len : 0));
-	if (colour && mood != QB_CELL_PLAIN)
-		qb_strbuf_printf(out, "%s%s\033[0m", codes[mood], text);
-	else
-		qb_strbuf_add(out, text);
+	if (coloured)
+		qb_strbuf_add(out, codes[mood]);
+	qb_visible_add(out, text, len);
+	if (coloured)
+		qb_strbuf_add(out, "\033[0m");
 }
 
 static size_t column_width(const struct qb_table *t, const struct qb_section *s, size_t column)
@@ -78,7 +82,10 @@ static void put_part(struct qb_strbuf *out, const struct qb_table *t, const stru
 			qb_strbuf_printf(out, "%s\n", row->label);
 			continue;
 		}
-		qb_strbuf_printf(out, "%-*s", LABEL_COLUMNS, row->label);
+		size_t len = strlen(row->label);
+
+		qb_visible_add(out, row->label, len);
+		put_blanks(out, len < LABEL_COLUMNS ? LABEL_COLUMNS - len : 0);
 		for (size_t c = first; c < end; c++)
 			put_right(out, row->cells[c], column_width(t, s, c), row->moods[c], colour);
 		qb_strbuf_add(out, "\n");
@@ -153,7 +160,9 @@ static void put_files(struct qb_strbuf *out, const struct qb_section *s)
 			if (!any++)
 				qb_strbuf_add(out, "\nFiles (summary.json, events.qbr for "
 					      "decode-events):\n");
-			qb_strbuf_printf(out, "  %s\n", dir);
+			qb_strbuf_add(out, "  ");
+			qb_visible_add(out, dir, strlen(dir));
+			qb_strbuf_add(out, "\n");
 		}
 }
 
@@ -166,8 +175,9 @@ void qb_report_text(const struct qb_report *r, struct qb_strbuf *out)
 	for (size_t i = 0; i < m.sections_count; i++) {
 		const struct qb_section *s = &m.sections[i];
 
-		qb_strbuf_printf(out, i ? "\n%s%s%s\n" : "%s%s%s\n", r->colour ? "\033[1m" : "",
-				 s->scenario, r->colour ? "\033[0m" : "");
+		qb_strbuf_printf(out, "%s%s", i ? "\n" : "", r->colour ? "\033[1m" : "");
+		qb_visible_add(out, s->scenario, strlen(s->scenario));
+		qb_strbuf_printf(out, "%s\n", r->colour ? "\033[0m" : "");
 		qb_strbuf_clear(&line);
 		qb_section_settings(s, &line);
 		put_wrapped(out, qb_strbuf_text(&line));

@@ -8,6 +8,7 @@
 #include "base/fdio.h"
 #include "base/num.h"
 #include "base/strbuf.h"
+#include "base/visible.h"
 #include "shm/status.h"
 #include "workload/builtin.h"
 #include "workload/ini.h"
@@ -168,10 +169,11 @@ static int is_name(const char *text)
 /* What reads back as it was written. */
 static int is_line(const char *text)
 {
-	size_t i, length = strlen(text);
+	size_t i, n, length = strlen(text);
 
-	for (i = 0; i < length; i++) {
-		if ((unsigned char)text[i] < ' ' || text[i] == 0x7f)
+	for (i = 0; i < length; i += n) {
+		n = qb_visible_length(text + i, length - i);
+		if (!n)
 			return 0;
 	}
 	return !length || (*text != ' ' && *text != ';' && text[length - 1] != ' ' &&
@@ -296,7 +298,7 @@ int qb_scenario_check_blame(const struct qb_scenario *sc, struct qb_blame *blame
 	*blame = (struct qb_blame){ .key = find_key(QB_SECTION_SCENARIO, "summary") };
 	if (!is_line(sc->summary))
 		return qb_err_set(err, QB_EUSAGE,
-				  "summary: one line, without control characters and \" ;\"");
+				  "summary: one line of UTF-8, without control characters and \" ;\"");
 	ret = check_kinds(sc, blame, err);
 	if (!ret)
 		ret = check_ranges(sc, blame, err);

@@ -16,6 +16,7 @@
 #include "base/num.h"
 #include "base/rng.h"
 #include "base/strbuf.h"
+#include "base/visible.h"
 #include "shm/status.h"
 
 START_TEST(status_texts_differ_and_are_never_null)
@@ -51,6 +52,43 @@ START_TEST(error_grows_in_front)
 	/* Never a success by accident. */
 	ck_assert_int_lt(qb_err_context(&err, "nothing was set"), 0);
 	ck_assert_str_eq(err.text, "nothing was set");
+}
+END_TEST
+
+/* Each as it comes in, and as it may be shown. */
+static const struct { const char *text, *shown; } visibles[] = {
+	{ "plain", "plain" }, { "", "" }, { "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80", "\xc3\xa9\xe2\x82\xac\xf0\x9f\x98\x80" },
+	{ "\x1b[31mred", "\\x1b[31mred" }, { "a\nb\tc\r\x7f", "a\\x0ab\\x09c\\x0d\\x7f" },
+	{ "\xc2\x9b" "31m", "\\xc2\\x9b31m" }, { "\xc2\xa0", "\xc2\xa0" }, { "\xff\xfe", "\\xff\\xfe" },
+	{ "\xe2\x80\xae" "txt.exe", "\\xe2\\x80\\xaetxt.exe" }, { "\xe2\x80\xa8", "\\xe2\\x80\\xa8" },
+	{ "\xe2\x81\xa6", "\\xe2\\x81\\xa6" }, { "\xc0\x80", "\\xc0\\x80" }, { "\xed\xa0\x80", "\\xed\\xa0\\x80" },
+	{ "\xe2\x82", "\\xe2\\x82" }, { "%n%s\\", "%n%s\\" },
+};
+
+START_TEST(hostile_text_is_shown_harmlessly)
+{
+	const char *text = visibles[_i].text, *shown = visibles[_i].shown;
+	struct qb_strbuf sb = { 0 };
+	char buf[64], small[8];
+
+	qb_visible_add(&sb, text, 64);
+	ck_assert_str_eq(qb_strbuf_text(&sb), shown);
+	ck_assert_str_eq(qb_visible(buf, sizeof(buf), text), shown);
+	/* Cut, but never inside of a character or of an escape. */
+	qb_visible(small, sizeof(small), text);
+	ck_assert_uint_eq(strncmp(small, shown, strlen(small)), 0);
+	qb_strbuf_free(&sb);
+}
+END_TEST
+
+START_TEST(text_is_cut_between_characters)
+{
+	char buf[8];
+
+	ck_assert_str_eq(qb_visible(buf, 4, "ab\x1b"), "ab");
+	ck_assert_str_eq(qb_visible(buf, 7, "ab\x1b"), "ab\\x1b");
+	ck_assert_str_eq(qb_visible(buf, 3, "a\xc3\xa9"), "a");
+	ck_assert_str_eq(qb_visible(buf, 4, "a\xc3\xa9"), "a\xc3\xa9");
 }
 END_TEST
 
@@ -120,10 +158,13 @@ START_TEST(message_is_one_line_and_one_write)
 	qb_log_set_level(QB_LOG_ERROR);
 	qb_log(QB_LOG_WARNING, "dropped");
 	qb_log_set_level(QB_LOG_DEBUG);
+	/* U+009B does what ESC [ does. */
+	qb_log(QB_LOG_ERROR, "\xc2\x9b" "31m \xff \xc3\xa9");
 	qb_log(QB_LOG_DEBUG, "%s", longer);
 	assert_packet("qbench: error: one 1\n");
 	assert_packet("qbench: warning: FATAL:  no  [31mred\n");
 	assert_packet("qbench worker 3: info: hello\n");
+	assert_packet("qbench worker 3: error: ??31m ? \xc3\xa9\n");
 	n = read(packets, buf, sizeof(buf));
 	ck_assert_int_gt(n, 3000);
 	ck_assert_int_le(n, 4096);
@@ -414,6 +455,8 @@ int main(void)
 	tcase_add_test(tc, status_texts_differ_and_are_never_null);
 	tcase_add_test(tc, error_grows_in_front);
 	tcase_add_test(tc, error_may_be_absent);
+	tcase_add_loop_test(tc, hostile_text_is_shown_harmlessly, 0, (int)(sizeof(visibles) / sizeof(visibles[0])));
+	tcase_add_test(tc, text_is_cut_between_characters);
 	tcase_add_test(tc, long_error_keeps_its_reason_and_its_context);
 	tcase_add_test(tc, message_is_one_line_and_one_write);
 	tcase_add_test(tc, string_grows_by_every_way);
