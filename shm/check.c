@@ -174,6 +174,13 @@ int qb_check_segment(const struct qb_seg *seg, struct qb_check *out, qb_finding_
 	}
 	for (uint32_t i = 0; i < end; i++)
 		check_job(&c, i);
+	/* A mark that is too low would hide them from everybody who believes it. */
+	for (uint32_t i = end; i < seg->cfg.job_count; i++) {
+		if (qb_word_state(qb_load_acquire64(&seg->jobs[i].word)) == QB_JOB_FREE)
+			continue;
+		finding(&c, "job slot %u is in use, above the high-water mark %u", i, end);
+		check_job(&c, i);
+	}
 	check_blocks(&c);
 	for (uint32_t seat = 1; seat < seg->cfg.seat_count; seat++)
 		check_events(&c, seat);

@@ -383,36 +383,55 @@ err_close:
 	return rc;
 }
 
+static int read_range(int fd, uint8_t *to, size_t from, size_t end)
+{
+	while (from < end) {
+		ssize_t n = pread(fd, to + from, end - from, (off_t)from);
+
+		if (n < 0 && errno == EINTR)
+			continue;
+		if (n <= 0)
+			return n < 0 ? -errno : QB_ETOOSHORT;
+		from += (size_t)n;
+	}
+	return 0;
+}
+
 /*
- * Only what the file really holds: its header may claim 1 TiB, and the file be a hole. 0, -errno, or QB_ETOOSHORT when
- * it was truncated meanwhile.
+ * The bytes of the file into fresh memory, all but its holes: a file of a terabyte that holds one page
+ * must not take a terabyte here.
  */
-static int read_data(int fd, uint8_t *to, uint64_t bytes)
+static int read_data(int fd, uint8_t *to, size_t bytes)
 {
 	struct stat st;
+	int rc = 0;
 
-	for (uint64_t at = 0; at < bytes;) {
-		off_t data = lseek(fd, (off_t)at, SEEK_DATA), hole = -1;
+	for (size_t from = 0; rc == 0 && from < bytes;) {
+		off_t data = lseek(fd, (off_t)from, SEEK_DATA), hole;
 
-		/* ENXIO: no more data. Any other error: holes are not known here. */
+		/* Nothing but a hole, unless it was cut meanwhile. */
 		if (data < 0 && errno == ENXIO)
-			break;
-		if (data >= 0)
-			hole = lseek(fd, data, SEEK_HOLE);
-		at = data >= 0 ? (uint64_t)data : at;
-		for (uint64_t end = hole >= 0 && (uint64_t)hole < bytes ? (uint64_t)hole : bytes; at < end;) {
-			ssize_t n = pread(fd, to + at, end - at, (off_t)at);
+			return fstat(fd, &st) < 0 ? -errno : (uint64_t)st.st_size < bytes ? QB_ETOOSHORT : 0;
+		/* A file system that knows no holes. */
+		if (data < 0)
+			return read_range(fd, to, from, bytes);
+		hole = lseek(fd, data, SEEK_HOLE);
+		size_t end = hole > data && (uint64_t)hole < bytes ? (size_t)hole : bytes;
 
-			if (n < 0 && errno == EINTR)
-				continue;
-			if (n <= 0)
-				return n < 0 ? -errno : QB_ETOOSHORT;
-			at += (uint64_t)n;
-		}
+		if ((uint64_t)data >= bytes)
+			return 0;
+		rc = read_range(fd, to, (size_t)data, end);
+		from = end;
 	}
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	return (uint64_t)st.st_size < bytes ? QB_ETOOSHORT : 0;
+	return rc;
+}
+
+/* A segment lies in memory: one that is larger than all of it is no segment of this machine. */
+static int fits_memory(uint64_t bytes)
+{
+	long pages = sysconf(_SC_PHYS_PAGES);
+
+	return pages <= 0 || bytes / QB_PAGE_BYTES <= (uint64_t)pages;
 }
 
 int qb_seg_snapshot(const char *path, struct qb_seg *seg)
@@ -440,6 +459,8 @@ int qb_seg_snapshot(const char *path, struct qb_seg *seg)
 		goto out;
 	}
 	rc = header_check(h, file_bytes, seg);
+	if (rc == 0 && !fits_memory(seg->bytes))
+		rc = QB_ETOOBIG;
 	if (rc < 0)
 		goto out;
 	/* Address space, not memory: only what is read takes some. */
@@ -463,6 +484,24 @@ out:
 	free(h);
 	close(fd);
 	return rc;
+}
+
+int qb_seg_view(void *data, size_t bytes, struct qb_seg *seg)
+{
+	int rc;
+
+	forget(seg);
+	if (bytes < sizeof(struct qb_header_shm))
+		return QB_ETOOSHORT;
+	rc = header_check(data, bytes, seg);
+	if (rc < 0) {
+		forget(seg);
+		return rc;
+	}
+	seg->base = data;
+	seg->readonly = 1;
+	bind_sections(seg);
+	return 0;
 }
 
 void qb_seg_detach(struct qb_seg *seg)

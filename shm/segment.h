@@ -73,10 +73,17 @@ int qb_seg_attach(const char *path, uint64_t boot_id, struct qb_seg *seg);
 
 /*
  * Read a dead or living segment without trusting it: the file is read with pread() into private
- * memory, so that a truncation meanwhile is an error and not a SIGBUS. Same codes; the boot id is
- * not compared. A live segment gives a blurred picture; each job word is still whole.
+ * memory, so that a truncation meanwhile is an error and not a SIGBUS. Holes of the file take no
+ * memory; QB_ETOOBIG when it is larger than all there is. Otherwise the same codes; the boot id is not
+ * compared. A live segment gives a blurred picture; each job word is still whole.
  */
 int qb_seg_snapshot(const char *path, struct qb_seg *seg);
+
+/*
+ * The same for bytes that the caller has read already: aligned to a page, neither copied nor changed, and
+ * the caller's to keep until it is done with seg. Same codes. Nothing to detach.
+ */
+int qb_seg_view(void *data, size_t bytes, struct qb_seg *seg);
 
 /* The description given at creation; *bytes is 0 when there is none or it is not plausible. */
 const uint8_t *qb_seg_meta(const struct qb_seg *seg, uint32_t *bytes);

@@ -119,6 +119,10 @@ void qb_inspect_refusal(const char *path, int code, struct qb_err *err)
 		qb_err_set(err, code, "%s was written by a build whose structures differ from this "
 			   "one's; inspect it with the very qbench that wrote it", path);
 		break;
+	case QB_ETOOBIG:
+		qb_err_set(err, code, "%s claims to be larger than the memory of this machine; a real "
+			   "one lay in memory, so inspect it where it comes from", path);
+		break;
 	case QB_ECORRUPT:
 		qb_err_set(err, code, "%s: the header names sizes or places that cannot be, so "
 			   "nothing in it can be found; keep the file, it shows a bug or bad "

@@ -217,10 +217,9 @@ static void gather_jobs(struct qb_inspect *in, int all_jobs)
 {
 	const struct qb_seg *seg = &in->seg;
 	uint64_t *started_raw = find_starts(in);
-	uint32_t i, end = qb_load_acquire32(&seg->hdr->high_water), count = 0;
+	/* Not only below the high-water mark: it may be the damage. */
+	uint32_t i, end = seg->cfg.job_count, count = 0;
 
-	if (end > seg->cfg.job_count)
-		end = seg->cfg.job_count;
 	for (i = 0; i < end; i++)
 		count += qb_word_state(qb_load_acquire64(&seg->jobs[i].word)) != QB_JOB_FREE;
 	in->jobs = qb_xcalloc(count, sizeof(*in->jobs));
@@ -257,20 +256,12 @@ static void add_finding(void *ctx, const char *text)
 	qb_strbuf_printf(sb, "%s\n", text);
 }
 
-/* One look. 0 or negative; in is empty after an error. */
-static int look(struct qb_inspect *in, const char *path, int all_jobs)
+int qb_inspect_gather(struct qb_inspect *in, int all_jobs)
 {
-	int ret;
+	int ret = qb_check_segment(&in->seg, &in->check, add_finding, &in->findings);
 
-	*in = (struct qb_inspect){ .path = path, .now_wall_ns = qb_wall_ns() };
-	ret = qb_seg_snapshot(path, &in->seg);
-	if (ret)
+	if (ret < 0)
 		return ret;
-	ret = qb_check_segment(&in->seg, &in->check, add_finding, &in->findings);
-	if (ret < 0) {
-		qb_inspect_close(in);
-		return ret;
-	}
 	in->findings_count = ret;
 	in->same_boot = in->seg.hdr->boot_id ? in->seg.hdr->boot_id == qb_boot_id() : -1;
 	in->creator = life_of(in, in->seg.hdr->creator_pid, in->seg.hdr->creator_start_ticks);
@@ -283,6 +274,21 @@ static int look(struct qb_inspect *in, const char *path, int all_jobs)
 	gather_owners(in);
 	gather_jobs(in, all_jobs);
 	return 0;
+}
+
+/* One look. 0 or negative; in is empty after an error. */
+static int look(struct qb_inspect *in, const char *path, int all_jobs)
+{
+	int ret;
+
+	*in = (struct qb_inspect){ .path = path, .now_wall_ns = qb_wall_ns() };
+	ret = qb_seg_snapshot(path, &in->seg);
+	if (ret)
+		return ret;
+	ret = qb_inspect_gather(in, all_jobs);
+	if (ret < 0)
+		qb_inspect_close(in);
+	return ret;
 }
 
 int qb_inspect_open(struct qb_inspect *in, const char *path, int all_jobs)

@@ -84,6 +84,8 @@ const char *qb_standing_name(enum qb_standing standing);
  * looked at again: it was moving. 0; negative as qb_seg_snapshot() gives it, or -ENOMEM.
  */
 int qb_inspect_open(struct qb_inspect *in, const char *path, int all_jobs);
+/* The second half of it: gather from in->seg, all else being zero. 0 or -ENOMEM. */
+int qb_inspect_gather(struct qb_inspect *in, int all_jobs);
 void qb_inspect_close(struct qb_inspect *in);
 
 /* What its reader should do about a code of qb_inspect_open(): err says it in a sentence. */

@@ -109,12 +109,26 @@ static int block_at(struct qb_record_reader *r, uint64_t off, struct qb_record_b
 	return 1;
 }
 
+/* Where there is data at or behind off: what lies in a hole of the file begins no block, and may be a terabyte. */
+static uint64_t skip_hole(const struct qb_record_reader *r, uint64_t off)
+{
+	off_t data = lseek(r->fd, (off_t)off, SEEK_DATA);
+
+	if (data < 0)
+		return errno == ENXIO ? r->file_bytes : off;
+	return (uint64_t)data > off ? (uint64_t)data : off;
+}
+
 /* The next place in [off, until) where the magic stands; file_bytes when there is none. */
 static int find_magic(struct qb_record_reader *r, uint64_t off, uint64_t until, uint64_t *found,
 		      struct qb_err *err)
 {
 	while (off < until && off + QB_RECORD_FRAME_BYTES <= r->file_bytes) {
 		ssize_t got;
+
+		off = skip_hole(r, off);
+		if (off >= until || off + QB_RECORD_FRAME_BYTES > r->file_bytes)
+			break;
 		const uint8_t *p = view(r, off, QB_RECORD_FRAME_BYTES, &got);
 
 		if (!p)
