@@ -86,7 +86,7 @@ const char *qb_pg_sqlstate(void);
  */
 bool qb_pg_is_transient(const PGconn *conn, const char *sqlstate);
 
-/* LISTEN on a channel of any name. 0 or as qb_pg_exec. */
+/* LISTEN on a channel of any name of at most 63 bytes. 0, QB_ETOOBIG, or as qb_pg_exec. */
 int qb_pg_listen(PGconn *conn, const char *channel, struct qb_err *err);
 
 enum qb_pg_wake {

@@ -10,12 +10,19 @@
 #include "pg/exec.h"
 #include "shm/status.h"
 
+/* NAMEDATALEN - 1 of every server that was not patched. */
+#define CHANNEL_BYTES_MAX 63
+
 int qb_pg_listen(PGconn *conn, const char *channel, struct qb_err *err)
 {
-	char *quoted = PQescapeIdentifier(conn, channel, strlen(channel));
-	char *sql;
+	char *quoted, *sql;
 	int ret;
 
+	/* The server would cut it with a notice: two long names could be one channel. */
+	if (strlen(channel) > CHANNEL_BYTES_MAX)
+		return qb_err_set(err, QB_ETOOBIG, "could not LISTEN: the name of a channel has at most %d bytes",
+				  CHANNEL_BYTES_MAX);
+	quoted = PQescapeIdentifier(conn, channel, strlen(channel));
 	if (!quoted)
 		return qb_pg_check_result(conn, NULL, "could not LISTEN", err);
 	sql = qb_xasprintf("LISTEN %s", quoted);
