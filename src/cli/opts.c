@@ -135,7 +135,7 @@ const struct qb_opt qb_opt_table[] = {
 	  .value = "N", SETS(minutes), .min = 1, .max = 1440, .preset = "1",
 	  .help = "how long to go on with new rounds" },
 	{ .name = "rounds", .type = QB_OPT_COUNT, .group = QB_GROUP_WHAT, .cmds = TESTS,
-	  .value = "N", SETS(rounds), .min = 1, .max = 1000000, .otherwise = "as many as fit",
+	  .value = "N", SETS(rounds), .min = 1, .max = 1000000, .otherwise = "the number that fits",
 	  .help = "so many rounds, however long they take" },
 	{ .name = "runs", .letter = 'n', .type = QB_OPT_COUNT, .group = QB_GROUP_WHAT,
 	  .cmds = RUNS, .value = "N", SETS(run.runs), .min = 1, .max = 100, .preset = "1",

@@ -26,7 +26,7 @@
 #define DEATHS_MAX 5
 
 /* Between fork and exec in a program with threads: nothing but system calls. envp was made before. */
-static __attribute__((noreturn)) void exec_parent(const struct qb_driver *d, char *const envp[])
+static __attribute__((noreturn)) void exec_parent(const struct qb_driver *d, char *const envp[], pid_t driver)
 {
 	static char name[] = "qbench", mode[] = "--mode=parent";
 	char *const argv[] = { name, mode, (char *)d->segment_path, NULL };
@@ -37,6 +37,9 @@ static __attribute__((noreturn)) void exec_parent(const struct qb_driver *d, cha
 	sigprocmask(SIG_SETMASK, &none, NULL);
 	signal(SIGINT, SIG_DFL);
 	signal(SIGTERM, SIG_DFL);
+	/* From here on, and not when the new program comes to it: the driver may be dead by then. It outlives exec. */
+	if (qb_proc_die_with(driver, SIGTERM) < 0)
+		_exit(1);
 	if (null >= 0)
 		dup2(null, STDIN_FILENO);
 	if (d->cfg->messages_fd > 0)
@@ -65,10 +68,10 @@ static char **make_environment(const char *conninfo, char **own)
 int qb_tend_start(struct qb_driver *d, struct qb_err *err)
 {
 	char *own, **envp = make_environment(qb_server_conninfo(d->server), &own);
-	pid_t pid = fork();
+	pid_t self = getpid(), pid = fork();
 
 	if (pid == 0)
-		exec_parent(d, envp);
+		exec_parent(d, envp, self);
 	int why = errno;
 
 	free(own);
