@@ -42,6 +42,8 @@ pg_scripts =
 
 # A made-up run, written as a record or a segment.
 run_maker = %D%/lib/run-maker.c %D%/lib/run-maker.h
+# A segment as the dead leave it.
+segment_maker = %D%/lib/segment-maker.c %D%/lib/segment-maker.h
 
 if HAVE_CHECK
 
@@ -132,6 +134,7 @@ pg_programs += \
 	%D%/pg/test-doubt \
 	%D%/pg/test-effects \
 	%D%/pg/test-failover \
+	%D%/pg/test-hostile \
 	%D%/pg/test-queue \
 	%D%/pg/test-queue-cut \
 	%D%/pg/test-restore \
@@ -152,6 +155,7 @@ pg_programs += \
 %C%_pg_test_doubt_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_effects_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_failover_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_test_hostile_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
@@ -192,6 +196,9 @@ dist_check_SCRIPTS += %D%/crash/figures.sh
 # What they are worth: each known bug, put in on purpose, is found by one of them.  It compiles
 # shm/ some fifty times, so it is not part of check but of check-bugs, and of CI.
 bug_scripts = %D%/crash/seeded-bugs.tap
+# What libFuzzer and ten million inputs find; clang compiles all of it once more, so it is not part of
+# check but of check-fuzz, and of CI.
+fuzz_scripts = %D%/fuzz/check-fuzz.tap
 crash_bugs = \
 	%D%/crash/bugs/01-one-arena-for-all.patch \
 	%D%/crash/bugs/02-dropped-before-claimed.patch \
@@ -265,7 +272,12 @@ crash_bugs = \
 	%D%/crash/bugs/81-stopped-taken-for-dead-at-take-over.patch \
 	%D%/crash/bugs/82-two-syncers.patch \
 	%D%/crash/bugs/83-dead-parents-keep-their-seats.patch \
-	%D%/crash/bugs/84-stopped-taken-for-dead.patch
+	%D%/crash/bugs/84-stopped-taken-for-dead.patch \
+	%D%/crash/bugs/85-length-beyond-the-end.patch \
+	%D%/crash/bugs/86-nesting-without-limit.patch \
+	%D%/crash/bugs/87-seat-of-a-word-is-believed.patch \
+	%D%/crash/bugs/88-count-of-events-is-believed.patch \
+	%D%/crash/bugs/89-jobs-hidden-by-the-mark.patch
 EXTRA_DIST += $(crash_bugs)
 # shm/ once more: with its fault points, and with a switch before each atomic access.
 check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
@@ -290,6 +302,46 @@ check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
 %C%_crash_steps_SOURCES = %D%/crash/steps.c %D%/crash/scenarios.c %D%/crash/scenarios.h $(crash_world)
 %C%_crash_steps_LDADD = $(qb_run_libs)
 
+# ---- fuzz: bytes of somebody who means harm, see fuzz/README.md.  These are driven by fuzz/drive.c;
+# ---- check-fuzz compiles the same targets once more for libFuzzer.
+fuzz_common = %D%/fuzz/corpus.c %D%/fuzz/drive.c %D%/fuzz/fuzz.h %D%/crash/tap.h
+fuzz_printed = $(fuzz_common) %D%/fuzz/output.c
+fuzz_targets = \
+	%D%/fuzz/fuzz-args \
+	%D%/fuzz/fuzz-attach \
+	%D%/fuzz/fuzz-msgpack \
+	%D%/fuzz/fuzz-record \
+	%D%/fuzz/fuzz-scenario \
+	%D%/fuzz/fuzz-segment \
+	%D%/fuzz/fuzz-text
+fuzz_victim = %D%/fuzz/victim.c %D%/fuzz/victim.h $(run_maker) $(segment_maker)
+fuzz_patch = %D%/fuzz/patch.c %D%/fuzz/patch.h
+fuzz_decode = tools/decode-chrome.c tools/decode-jsonl.c tools/decode-names.c tools/decode-summary.c tools/decode.h \
+	tools/emit.c tools/emit.h
+fuzz_inspect = src/cli/inspect.c src/cli/inspect.h src/cli/inspect-json.c src/cli/inspect-text.c
+%C%_fuzz_fuzz_args_SOURCES = %D%/fuzz/fuzz-args.c $(fuzz_common) src/cli/cmd.h src/cli/opts.c src/cli/opts.h src/cli/parse.c
+%C%_fuzz_fuzz_args_LDADD = $(qb_run_libs)
+%C%_fuzz_fuzz_text_SOURCES = %D%/fuzz/fuzz-text.c $(fuzz_printed) tools/emit.c tools/emit.h
+%C%_fuzz_fuzz_text_LDADD = $(qb_base_libs) $(JANSSON_LIBS)
+%C%_fuzz_fuzz_attach_SOURCES = %D%/fuzz/fuzz-attach.c $(fuzz_printed) $(fuzz_victim) $(fuzz_patch) $(fuzz_inspect) $(fuzz_decode)
+%C%_fuzz_fuzz_attach_LDADD = $(qb_record_libs) $(qb_sync_libs) $(JANSSON_LIBS)
+%C%_fuzz_fuzz_msgpack_SOURCES = %D%/fuzz/fuzz-msgpack.c $(fuzz_common)
+%C%_fuzz_fuzz_msgpack_LDADD = $(qb_record_libs)
+%C%_fuzz_fuzz_record_SOURCES = %D%/fuzz/fuzz-record.c $(fuzz_printed) $(fuzz_victim) $(fuzz_decode)
+%C%_fuzz_fuzz_record_LDADD = $(qb_report_libs)
+%C%_fuzz_fuzz_scenario_SOURCES = %D%/fuzz/fuzz-scenario.c $(fuzz_printed)
+%C%_fuzz_fuzz_scenario_LDADD = $(qb_workload_libs) $(JANSSON_LIBS)
+%C%_fuzz_fuzz_segment_SOURCES = %D%/fuzz/fuzz-segment.c $(fuzz_printed) $(fuzz_victim) $(fuzz_patch) $(fuzz_inspect)
+%C%_fuzz_fuzz_segment_LDADD = $(qb_record_libs) $(qb_sync_libs) $(JANSSON_LIBS)
+# Every bit of a segment and of a record, each cut at every byte; and files made by hand.
+fuzz_by_hand = %D%/fuzz/damage %D%/fuzz/hostile
+%C%_fuzz_damage_SOURCES = %D%/fuzz/damage.c %D%/fuzz/corpus.c %D%/fuzz/output.c %D%/fuzz/fuzz.h $(fuzz_victim) $(fuzz_inspect)
+%C%_fuzz_damage_LDADD = $(qb_report_libs) $(qb_sync_libs)
+%C%_fuzz_hostile_SOURCES = %D%/fuzz/hostile.c %D%/fuzz/corpus.c %D%/fuzz/fuzz.h $(fuzz_victim) src/cli/inspect.c src/cli/inspect.h
+%C%_fuzz_hostile_LDADD = src/report/libqb-report.a $(qb_stats_libs) src/workload/libqb-workload.a src/base/libqb-base.a \
+	$(qb_shm_libs) $(JANSSON_LIBS) $(INIH_LIBS) $(LIBCRYPTO_LIBS)
+EXTRA_DIST += %D%/fuzz/README.md
+
 # ---- stress: many processes for a few seconds, the identities after.  Those that run as threads
 # ---- in a build for ThreadSanitizer are in stress_thread_programs too.
 stress_programs += %D%/crash/stress
@@ -304,6 +356,7 @@ pg_scripts += \
 	%D%/pg/failover.tap \
 	%D%/pg/full-shm.tap \
 	%D%/pg/host-loss.tap \
+	%D%/pg/hostile-names.tap \
 	%D%/pg/jsonl.tap \
 	%D%/pg/kill-all.tap \
 	%D%/pg/kill-roles.tap \
@@ -317,6 +370,7 @@ pg_scripts += \
 cli_scripts = \
 	%D%/cli/decode.tap \
 	%D%/cli/help.tap \
+	%D%/cli/hostile-names.tap \
 	%D%/cli/inspect.tap \
 	%D%/cli/options.tap \
 	%D%/cli/plan.tap \
@@ -383,6 +437,7 @@ bench_programs += \
 # ---- helpers: programs that scripts call, in no kind of their own
 helper_programs = \
 	%D%/lib/check-chrome \
+	%D%/lib/check-harmless \
 	%D%/lib/check-jsonl \
 	%D%/lib/compare-segment \
 	%D%/lib/json-get \
@@ -390,29 +445,33 @@ helper_programs = \
 	%D%/lib/make-segment \
 	%D%/lib/private-server
 %C%_lib_check_chrome_LDADD = $(JANSSON_LIBS)
+%C%_lib_check_harmless_SOURCES = %D%/lib/check-harmless.c %D%/fuzz/output.c %D%/fuzz/fuzz.h
+%C%_lib_check_harmless_LDADD = $(JANSSON_LIBS)
 %C%_lib_check_jsonl_LDADD = $(JANSSON_LIBS)
 %C%_lib_compare_segment_LDADD = $(qb_pg_libs)
 %C%_lib_json_get_LDADD = $(JANSSON_LIBS)
 %C%_lib_make_record_SOURCES = %D%/lib/make-record.c $(run_maker)
 %C%_lib_make_record_LDADD = $(qb_record_libs)
+%C%_lib_make_segment_SOURCES = %D%/lib/make-segment.c $(segment_maker)
 %C%_lib_make_segment_LDADD = $(qb_record_libs)
 %C%_lib_private_server_LDADD = $(qb_pg_libs)
 
 check_PROGRAMS += $(unit_programs) $(model_programs) $(stress_programs) $(crash_programs) \
-	$(pg_programs) $(helper_programs) %D%/lint/print-layout
+	$(fuzz_targets) $(fuzz_by_hand) $(pg_programs) $(helper_programs) %D%/lint/print-layout
 dist_check_SCRIPTS += $(stress_scripts) $(crash_scripts) $(pg_scripts) $(cli_scripts) \
-	$(bug_scripts) $(build_scripts) $(lint_scripts)
+	$(bug_scripts) $(fuzz_scripts) $(build_scripts) $(lint_scripts)
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs)
 
 stress_tests = $(stress_programs) $(stress_scripts)
 crash_tests = $(crash_programs) $(crash_scripts)
 pg_tests = $(pg_programs) $(pg_scripts)
-TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(crash_tests) $(stress_tests) \
+fuzz_programs = $(fuzz_targets) $(fuzz_by_hand)
+TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(fuzz_programs) $(crash_tests) $(stress_tests) \
 	$(pg_tests) $(cli_scripts) $(build_scripts)
 
 .PHONY: check-unit check-model check-stress check-stress-threads check-crash check-crash-long check-proof \
-	check-pg check-cli check-lint check-build check-bugs check-storm check-loop bench distcheck-short
+	check-pg check-cli check-lint check-build check-bugs check-fuzz check-storm check-loop bench distcheck-short
 
 # These build what their tests need and no more.
 check-unit:
@@ -430,6 +489,9 @@ check-build:
 check-bugs: qbench$(EXEEXT) decode-events$(EXEEXT) $(helper_programs)
 	rm -f $(bug_scripts:.tap=.log) $(bug_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(bug_scripts)'
+check-fuzz: $(fuzz_targets)
+	rm -f $(fuzz_scripts:.tap=.log) $(fuzz_scripts:.tap=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(fuzz_scripts)'
 # Long enough for the floors of tests/crash/figures.sh, in minutes.
 check-stress:
 	QB_CRASH_FACTOR=$${QB_CRASH_FACTOR-10} QB_MODEL_SEEDS=$${QB_MODEL_SEEDS-1500} \

@@ -1,39 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Make a segment as the dead leave it, for the tests of those who read one.
+ * Make a segment as the dead leave it, see segment-maker.h.
  *
- *	make-segment PATH [DAMAGE] [alive PID | reused PID]
+ *	make-segment PATH [DAMAGE] [alive PID | reused PID] [names NAME]
  *
- * Without DAMAGE it is consistent and holds 15 jobs, at least one in every state, by number:
- *	1 ready               2 ready, without a ring entry      3 claimed by a dead worker
- *	4 started by it, idempotent, no effect yet
- *	5 started by it, opaque, its effect has happened
- *	6 waiting             7 done, with a result              8 failed
- *	9 ambiguous, parked  10 filling                         11 synced
- *	12 dead              15 done, its effect twice
- *	13 claimed a second time and 14 started, by process PID or by another dead one;
- *	"reused": by one that is dead, and whose number process PID has now
+ * names: what the description is to call everything, at most 15 bytes of it.
  */
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
-#include "base/proc.h"
-#include "base/strbuf.h"
-#include "record/meta.h"
-#include "shm/event.h"
-#include "shm/hint.h"
-#include "shm/job.h"
-#include "shm/recovery.h"
-#include "shm/seat.h"
-#include "shm/segment.h"
-
-#define HOUR_NS 3600000000000ull
-
-static struct qb_seg seg;
+#include "tests/lib/segment-maker.h"
 
 static void must(int ok, const char *what)
 {
@@ -43,172 +21,22 @@ static void must(int ok, const char *what)
 	exit(1);
 }
 
-/* A process that was there and is not: its pid and start time. */
-static void dead_process(uint32_t *pid, uint64_t *ticks)
-{
-	int status;
-	pid_t child = fork();
-
-	if (child == 0) {
-		for (;;)
-			pause();
-	}
-	must(child > 0, "fork");
-	*pid = (uint32_t)child;
-	*ticks = qb_proc_start_ticks(child);
-	must(*ticks != 0, "qb_proc_start_ticks");
-	kill(child, SIGKILL);
-	must(waitpid(child, &status, 0) == child, "waitpid");
-}
-
-static uint32_t sit(uint32_t role, uint32_t pid, uint64_t ticks)
-{
-	int seat = qb_seat_take(&seg, role);
-
-	must(seat > 0, "qb_seat_take");
-	must(qb_seat_sit(&seg, (uint32_t)seat,
-			 qb_seat_incarnation(qb_load_acquire64(&seg.seats[seat].word)), pid,
-			 ticks) == 0, "qb_seat_sit");
-	qb_store_relaxed64(&seg.seats[seat].ready_raw, qb_stamp());
-	return (uint32_t)seat;
-}
-
-static void submit(uint32_t seat, uint64_t job_id, uint32_t effect_class)
-{
-	static const char payload[300] = "a payload that takes more than one block of 128 bytes";
-	struct qb_submit what = {
-		.job_id = job_id, .submitted_raw = qb_stamp(), .work_us = 1000, .kind = 1,
-		.tenant = (uint32_t)job_id % 5, .max_attempts = 3,
-		.effect_class = (uint16_t)effect_class, .payload = payload,
-		.payload_bytes = sizeof(payload),
-	};
-	struct qb_held ref;
-
-	must(qb_job_submit(&seg, seat, &what, &ref) == QB_OK, "qb_job_submit");
-}
-
-static void log_started(uint32_t seat, const struct qb_held *held)
-{
-	struct qb_event_writer w;
-	struct qb_event_shm *e;
-
-	qb_event_open(&w, &seg, seat, QB_OVERFLOW_DROP);
-	e = qb_event_begin(&w);
-	must(e != NULL, "qb_event_begin");
-	e->type = QB_EV_JOB_STARTED;
-	e->slot_idx = held->slot_idx;
-	e->job_id = seg.jobs[held->slot_idx].job_id;
-	e->token = held->word;
-	e->attempt = (uint16_t)qb_word_attempt(held->word);
-	e->kind = 1;
-	qb_event_commit(&w, e);
-}
-
-/* Submit it and let that seat have it, as far as told. */
-static struct qb_held hold(uint32_t driver, uint32_t seat, uint64_t job_id, uint32_t effect_class,
-			   int start)
-{
-	struct qb_held held;
-
-	submit(driver, job_id, effect_class);
-	must(qb_job_claim(&seg, seat, &held) == QB_OK, "qb_job_claim");
-	must(seg.jobs[held.slot_idx].job_id == job_id, "claiming in order");
-	if (start) {
-		must(qb_job_start(&seg, &held) == 0, "qb_job_start");
-		log_started(seat, &held);
-	}
-	return held;
-}
-
-static void recover(uint32_t seat)
-{
-	struct qb_recovery r;
-
-	must(qb_recovery_open(&r, &seg) == 0, "qb_recovery_open");
-	must(qb_recover_seat(&r, seat, NULL, NULL) == 0, "qb_recover_seat");
-	qb_recovery_close(&r);
-}
-
-/* A slot whose submitter was killed before READY (FILLING), or after it and before the push. */
-static void half_submitted(uint32_t driver, uint64_t job_id, uint32_t state)
-{
-	uint32_t idx = qb_hint_next(seg.free_map, 0, seg.cfg.job_count);
-	struct qb_job_shm *job = &seg.jobs[idx];
-	uint32_t gen = qb_word_gen(qb_load_acquire64(&job->word));
-
-	must(idx != QB_HINT_NONE, "finding a free slot");
-	qb_raise32(&seg.hdr->high_water, idx + 1);
-	qb_hint_clear(seg.free_map, idx);
-	job->job_id = job_id;
-	job->max_attempts = 3;
-	job->block_first = QB_NO_BLOCK;
-	qb_store_release64(&job->word,
-			   qb_word(gen, 0, state == QB_JOB_FILLING ? driver : 0, 0, state));
-}
-
-static void fill(uint32_t driver, uint32_t dead, uint32_t other, uint32_t lost)
-{
-	struct qb_held held;
-	int final;
-
-	/* What recovery decides comes first: it looks at all jobs. */
-	hold(driver, lost, 9, QB_EFFECT_OPAQUE, 1);
-	held = hold(driver, lost, 12, QB_EFFECT_IDEMPOTENT, 0);
-	must(qb_job_release(&seg, &held) == 0, "qb_job_release");
-	must(qb_job_claim(&seg, lost, &held) == QB_OK, "the second claim");
-	recover(lost);
-
-	hold(driver, dead, 3, QB_EFFECT_IDEMPOTENT, 0);
-	hold(driver, dead, 4, QB_EFFECT_IDEMPOTENT, 1);
-	hold(driver, dead, 5, QB_EFFECT_OPAQUE, 1);
-	qb_effect_bump(&seg, 5);
-	held = hold(driver, dead, 6, QB_EFFECT_IDEMPOTENT, 1);
-	must(qb_job_fail(&seg, dead, &held, 0, qb_mono_ns() + HOUR_NS, &final) == 0 && !final,
-	     "qb_job_fail");
-	held = hold(driver, dead, 7, QB_EFFECT_IDEMPOTENT, 1);
-	must(qb_job_complete(&seg, dead, &held, "result", 6) == 0, "qb_job_complete");
-	held = hold(driver, dead, 8, QB_EFFECT_IDEMPOTENT, 1);
-	must(qb_job_fail(&seg, dead, &held, 1, 0, &final) == 0 && final, "the last qb_job_fail");
-	held = hold(driver, dead, 11, QB_EFFECT_IDEMPOTENT, 1);
-	must(qb_job_complete(&seg, dead, &held, "result", 6) == 0, "qb_job_complete");
-	qb_store_release64(&seg.jobs[held.slot_idx].word, (held.word & ~0x3full) | QB_JOB_SYNCED);
-	/* Its first attempt was started, and is on record; this one is not. */
-	held = hold(driver, other, 13, QB_EFFECT_IDEMPOTENT, 1);
-	must(qb_job_fail(&seg, other, &held, 0, 0, &final) == 0 && !final, "qb_job_fail");
-	must(qb_job_promote_due(&seg, qb_mono_ns()) == 1, "qb_job_promote_due");
-	must(qb_job_claim(&seg, other, &held) == QB_OK, "the second claim");
-	hold(driver, other, 14, QB_EFFECT_IDEMPOTENT, 1);
-	held = hold(driver, dead, 15, QB_EFFECT_IDEMPOTENT, 1);
-	qb_effect_bump(&seg, 15);
-	qb_effect_bump(&seg, 15);
-	must(qb_job_complete(&seg, dead, &held, "", 0) == 0, "qb_job_complete");
-	half_submitted(driver, 10, QB_JOB_FILLING);
-	half_submitted(driver, 2, QB_JOB_READY);
-	submit(driver, 1, QB_EFFECT_IDEMPOTENT);
-
-	qb_store_relaxed64(&seg.hdr->mark_batch, 7);
-	qb_store_relaxed64(&seg.hdr->mark_accepted, 12);
-	qb_store_relaxed64(&seg.hdr->mark_final, 1);
-	qb_store_relaxed64(&seg.hdr->mark_events, 20);
-	qb_store_relaxed64(&seg.hdr->mark_commit_wall_ns, qb_realtime_ns());
-}
-
-static struct qb_job_shm *job_in(uint32_t state)
+static struct qb_job_shm *job_in(struct qb_seg *seg, uint32_t state)
 {
 	uint32_t i;
 
-	for (i = 0; i < seg.cfg.job_count; i++) {
-		if (qb_word_state(qb_load_acquire64(&seg.jobs[i].word)) == state)
-			return &seg.jobs[i];
+	for (i = 0; i < seg->cfg.job_count; i++) {
+		if (qb_word_state(qb_load_acquire64(&seg->jobs[i].word)) == state)
+			return &seg->jobs[i];
 	}
 	must(0, "finding a job");
 	return NULL;
 }
 
 /* 1 when that was a damage that there is. */
-static int damage(const char *what, const char *path)
+static int damage(struct qb_seg *seg, const char *what, const char *path)
 {
-	struct qb_header_shm *h = seg.hdr;
+	struct qb_header_shm *h = seg->hdr;
 
 	if (!strcmp(what, "magic"))
 		h->magic ^= 1;
@@ -227,92 +55,44 @@ static int damage(const char *what, const char *path)
 	else if (!strcmp(what, "otherboot"))
 		h->boot_id ^= 1;
 	else if (!strcmp(what, "short"))
-		must(truncate(path, (off_t)seg.bytes / 2) == 0, "truncate");
+		must(truncate(path, (off_t)seg->bytes / 2) == 0, "truncate");
 	else if (!strcmp(what, "tiny"))
 		must(truncate(path, 100) == 0, "truncate");
 	else if (!strcmp(what, "word"))
-		job_in(QB_JOB_READY)->word.v |= 0x3f;
+		job_in(seg, QB_JOB_READY)->word.v |= 0x3f;
 	else if (!strcmp(what, "payload"))
-		job_in(QB_JOB_STARTED)->payload_crc ^= 1;
+		job_in(seg, QB_JOB_STARTED)->payload_crc ^= 1;
 	else if (!strcmp(what, "result"))
-		job_in(QB_JOB_DONE)->result_crc ^= 1;
+		job_in(seg, QB_JOB_DONE)->result_crc ^= 1;
 	else if (!strcmp(what, "ring"))
-		qb_seg_ring(&seg, QB_RING_NORMAL)->head.v += 1000000;
+		qb_seg_ring(seg, QB_RING_NORMAL)->head.v += 1000000;
 	else if (!strcmp(what, "meta"))
-		memset(seg.base + seg.sec[QB_SEC_META].off + 4, 0xc1, 8);
+		memset(seg->base + seg->sec[QB_SEC_META].off + 4, 0xc1, 8);
 	else
 		return 0;
 	return 1;
 }
 
-static void create(const char *path)
-{
-	struct qb_meta meta = {
-		.run_id = "shm-crash_recovery-1764000000", .library = "shm",
-		.scenario = "crash_recovery", .duration_ns = 8000000000, .rate = 40, .tenants = 5,
-		.seed = 20, .workers = 10, .slots = 1, .ack = "durable", .ambiguous = "retry",
-		.backoff = "immediate", .qbench_version = "0", .host = "test",
-		.kinds_count = 2, .kinds = { "entity_update", "tenant_snapshot" },
-	};
-	struct qb_seg_identity id = {
-		.run_id = meta.run_id, .boot_id = qb_boot_id(),
-		.creator_start_ticks = qb_proc_start_ticks(getpid()),
-	};
-	struct qb_config_shm cfg;
-	struct qb_strbuf packed = { 0 };
-	int ret;
-
-	qb_meta_pack(&meta, &packed);
-	id.meta = packed.data;
-	id.meta_bytes = packed.bytes;
-	qb_config_default(&cfg);
-	cfg.job_count = 64;
-	cfg.ring_count = 128;
-	cfg.seat_count = 8;
-	cfg.block_count = 256;
-	cfg.block_bytes = 128;
-	cfg.arena_bytes = 4096;
-	cfg.event_count = 64;
-	cfg.effect_count = 64;
-	cfg.max_claims = 2;
-	ret = qb_seg_create(path, &cfg, &id, &seg);
-	qb_strbuf_free(&packed);
-	if (ret)
-		fprintf(stderr, "make-segment: %s: %s\n", path, qb_strerror(ret));
-	must(ret == 0, "qb_seg_create");
-}
-
 int main(int argc, char **argv)
 {
-	uint32_t driver, dead, other, lost, pid;
-	uint64_t ticks;
+	struct qb_segment_wish wish = { 0 };
+	struct qb_seg *seg;
 	int i;
 
 	must(argc >= 2, "finding the operand PATH");
-	create(argv[1]);
-	dead_process(&pid, &ticks);
-	driver = sit(QB_ROLE_DRIVER, pid, ticks);
-	dead_process(&pid, &ticks);
-	sit(QB_ROLE_SYNCER, pid, ticks);
-	dead_process(&pid, &ticks);
-	dead = sit(QB_ROLE_WORKER, pid, ticks);
-	lost = sit(QB_ROLE_WORKER, pid, ticks);
-	dead_process(&pid, &ticks);
 	for (i = 2; i + 1 < argc; i++) {
 		int reused = !strcmp(argv[i], "reused");
 
 		if (reused || !strcmp(argv[i], "alive")) {
-			pid = (uint32_t)atoi(argv[i + 1]);
-			ticks = qb_proc_start_ticks((pid_t)pid);
-			must(ticks != 0, "finding the process that is alive");
-			ticks -= (uint64_t)reused;
+			wish.pid = (uint32_t)atoi(argv[i + 1]);
+			wish.reused = reused;
+		} else if (!strcmp(argv[i], "names")) {
+			wish.name = argv[i + 1];
 		}
 	}
-	other = sit(QB_ROLE_WORKER, pid, ticks);
-	fill(driver, dead, other, lost);
-	qb_seg_clock_update(&seg);
-	if (argc > 2 && strcmp(argv[2], "alive") && strcmp(argv[2], "reused"))
-		must(damage(argv[2], argv[1]), "knowing that damage");
-	qb_seg_detach(&seg);
+	seg = qb_segment_make(argv[1], &wish);
+	if (argc > 2 && strcmp(argv[2], "alive") && strcmp(argv[2], "reused") && strcmp(argv[2], "names"))
+		must(damage(seg, argv[2], argv[1]), "knowing that damage");
+	qb_seg_detach(seg);
 	return 0;
 }

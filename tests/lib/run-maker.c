@@ -360,6 +360,8 @@ static int write_slice(struct qb_maker *m, struct qb_record_writer *w, uint64_t 
 		while (end < log->count &&
 		       (until_ns == NEVER || log->events[end].raw < QB_MAKER_RAW0 + 2 * until_ns))
 			end++;
+		if (end == log->written)
+			continue;
 		rc = qb_record_events(w, seat, log->written + 1, log->events + log->written,
 				      end - log->written, err);
 		if (rc < 0)
