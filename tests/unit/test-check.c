@@ -104,6 +104,7 @@ START_TEST(what_a_kill_leaves_is_counted_and_no_finding)
 	seg.seats[2].word.v = qb_seat_word(1, 0, QB_SEAT_FREE);
 	qb_test_ready(&seg, 20, 3, 99);                         /* killed before the push */
 	qb_seg_block(&seg, 50)->tag.v = qb_block_tag(30, 3);    /* killed submitter's block */
+	seg.hdr->high_water.v = 32;                             /* raised before the word, always */
 	seg.jobs[31].word.v = qb_word(1, 0, 1, 0, QB_JOB_FILLING);
 	qb_ring_push(&seg, QB_RING_NORMAL, 0, 0);               /* its job is done: stale */
 	ring->tail.v--;
@@ -114,6 +115,24 @@ START_TEST(what_a_kill_leaves_is_counted_and_no_finding)
 	ring->tail.v++;
 	ck_assert_int_eq(findings(), 0);
 	ck_assert_uint_eq(out.ring_stale, 1);
+}
+END_TEST
+
+/* One flipped bit in the mark had hidden all jobs above it, from a check that found nothing. */
+START_TEST(job_above_the_high_water_mark_is_counted_and_a_finding)
+{
+	populate();
+	uint32_t mark = seg.hdr->high_water.v, ready = 0;
+
+	ck_assert_int_eq(findings(), 0);
+	ready = out.by_state[QB_JOB_READY];
+	qb_test_ready(&seg, 40, 3, 99);
+	qb_ring_push(&seg, QB_RING_NORMAL, 40, 3);
+	seg.hdr->high_water.v = mark;
+	ck_assert_int_eq(findings(), 1);
+	ck_assert_uint_eq(out.by_state[QB_JOB_READY], ready + 1);
+	seg.hdr->high_water.v = 41;
+	ck_assert_int_eq(findings(), 0);
 }
 END_TEST
 
@@ -274,6 +293,7 @@ int main(void)
 	tcase_add_test(t, fresh_segment_has_no_finding);
 	tcase_add_test(t, working_segment_is_counted_by_state);
 	tcase_add_test(t, what_a_kill_leaves_is_counted_and_no_finding);
+	tcase_add_test(t, job_above_the_high_water_mark_is_counted_and_a_finding);
 	tcase_add_test(t, lagging_ring_indexes_are_no_finding);
 	tcase_add_test(t, ring_that_contradicts_itself_is_a_finding);
 	tcase_add_test(t, word_with_impossible_fields_is_a_finding);
