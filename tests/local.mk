@@ -52,6 +52,7 @@ unit_programs += \
 	%D%/unit/test-account \
 	%D%/unit/test-again \
 	%D%/unit/test-arena \
+	%D%/unit/test-attach \
 	%D%/unit/test-base \
 	%D%/unit/test-block \
 	%D%/unit/test-check \
@@ -86,6 +87,7 @@ unit_programs += \
 %C%_unit_test_again_SOURCES = %D%/unit/test-again.c $(run_maker)
 %C%_unit_test_again_LDADD = $(qb_report_libs) $(CHECK_LIBS)
 %C%_unit_test_arena_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_attach_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_base_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_block_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_check_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
@@ -402,6 +404,7 @@ EXTRA_DIST += \
 	%D%/pg/queuetest.h \
 	%D%/pg/restoretest.h \
 	%D%/pg/synctest.h \
+	%D%/unit/segmenttest.h \
 	%D%/unit/trace-builder.h \
 	%D%/cli/cli.sh \
 	%D%/lint/layout.golden \
