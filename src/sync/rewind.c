@@ -266,10 +266,11 @@ static void forget(const struct rewind *r, uint64_t batch)
 
 static void say(const struct qb_loss *l)
 {
-	qb_log(QB_LOG_WARNING, "the server that took over is behind: %llu durable acknowledgements were lost by the failover "
-	       "and are sent again (%llu jobs, %llu changes, %llu outcomes, %llu events)",
-	       (unsigned long long)qb_loss_resent(l), (unsigned long long)l->accepted, (unsigned long long)l->changes,
-	       (unsigned long long)l->outcomes, (unsigned long long)l->events);
+	if (qb_loss_resent(l) || !l->gone_batches)
+		qb_log(QB_LOG_WARNING, "the server that took over is behind: %llu durable acknowledgements were lost by the "
+		       "failover and are sent again (%llu jobs, %llu changes, %llu outcomes, %llu events)",
+		       (unsigned long long)qb_loss_resent(l), (unsigned long long)l->accepted,
+		       (unsigned long long)l->changes, (unsigned long long)l->outcomes, (unsigned long long)l->events);
 	if (l->gone_batches)
 		qb_log(QB_LOG_ERROR, "LOST: of %llu batches that the server does not have, the segment had let the finished jobs go: "
 		       "the outcomes of at least %llu jobs are lost for good; with --replicas=N they stay until N standby "
