@@ -103,6 +103,7 @@ START_TEST(recovered_job_that_found_no_room_is_offered_again)
 
 	ck_assert_int_eq(qb_job_claim(&seg, dead, &held), QB_OK);
 	fill_ring(QB_RING_URGENT);
+	fill_ring(QB_RING_NORMAL);
 	ck_assert_int_eq(qb_recover_seat(&rec, dead, NULL, NULL), 0);
 	ck_assert_uint_gt(rec.ring_full, 0);
 	expect_claimed_soon(slot_idx);
