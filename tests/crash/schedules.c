@@ -314,7 +314,7 @@ static const char *run_random(uint64_t seed)
 				continue;
 			}
 			if (below(stall_in) == 0) {
-				a->stalled_until = now + below(600);
+				a->stalled_until = now + below(below(4) ? 600 : 8000);
 				continue;
 			}
 		}
