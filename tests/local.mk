@@ -366,6 +366,7 @@ pg_scripts += \
 	%D%/pg/postgres-away.tap \
 	%D%/pg/selftest.tap \
 	%D%/pg/storm-rules.tap \
+	%D%/pg/syscalls.tap \
 	%D%/pg/transactional.tap
 
 # ---- cli: the command line
@@ -446,6 +447,7 @@ helper_programs = \
 	%D%/lib/json-get \
 	%D%/lib/make-record \
 	%D%/lib/make-segment \
+	%D%/lib/one-syncer \
 	%D%/lib/private-server
 %C%_lib_check_chrome_LDADD = $(JANSSON_LIBS)
 %C%_lib_check_harmless_SOURCES = %D%/lib/check-harmless.c %D%/fuzz/output.c %D%/fuzz/fuzz.h
@@ -457,6 +459,7 @@ helper_programs = \
 %C%_lib_make_record_LDADD = $(qb_record_libs)
 %C%_lib_make_segment_SOURCES = %D%/lib/make-segment.c $(segment_maker)
 %C%_lib_make_segment_LDADD = $(qb_record_libs)
+%C%_lib_one_syncer_LDADD = $(qb_sync_libs)
 %C%_lib_private_server_LDADD = $(qb_pg_libs)
 
 check_PROGRAMS += $(unit_programs) $(model_programs) $(stress_programs) $(crash_programs) \
