@@ -30,6 +30,7 @@ struct model_job {
 static struct model_job jobs[64];
 static struct { uint32_t slot[ENTRIES], gen[ENTRIES], head, tail; } list[QB_RING_COUNT];
 static uint32_t gens[64];
+static int recent[SEATS][QB_SEAT_RECENT];       /* slots that the seat took last; -1: none */
 
 static void list_push(uint32_t which, uint32_t slot)
 {
@@ -68,27 +69,39 @@ static void model_end(uint32_t slot)
 	memset(&jobs[slot], 0, sizeof(jobs[slot]));
 }
 
-static void model_recover(uint32_t seat)
+static void took(uint32_t seat, uint32_t slot)
 {
-	for (uint32_t i = 0; i < 64; i++) {
-		struct model_job *j = &jobs[i];
+	recent[seat][slot % QB_SEAT_RECENT] = (int)slot;
+}
 
-		if (j->seat != seat)
-			continue;
-		int started = j->state == QB_JOB_STARTED;
+static void model_decide(uint32_t i, uint32_t seat)
+{
+	struct model_job *j = &jobs[i];
+	int started = j->state == QB_JOB_STARTED;
 
-		if (j->state == QB_JOB_FILLING) {
-			model_end(i);
-		} else if (started && j->effect_class != QB_EFFECT_IDEMPOTENT) {
-			j->state = QB_JOB_AMBIGUOUS;
-		} else if (started || j->state == QB_JOB_CLAIMED) {
-			j->state = j->attempt >= 5 ? QB_JOB_DEAD : QB_JOB_READY;
-			if (j->state == QB_JOB_READY) {
-				j->seat = 0;
-				list_push(QB_RING_URGENT, i);
-			}
+	if (j->seat != seat)
+		return;
+	if (j->state == QB_JOB_FILLING) {
+		model_end(i);
+	} else if (started && j->effect_class != QB_EFFECT_IDEMPOTENT) {
+		j->state = QB_JOB_AMBIGUOUS;
+	} else if (started || j->state == QB_JOB_CLAIMED) {
+		j->state = j->attempt >= 5 ? QB_JOB_DEAD : QB_JOB_READY;
+		if (j->state == QB_JOB_READY) {
+			j->seat = 0;
+			list_push(QB_RING_URGENT, i);
 		}
 	}
+}
+
+/* What it took last comes first. */
+static void model_recover(uint32_t seat)
+{
+	for (uint32_t k = 0; k < QB_SEAT_RECENT; k++)
+		if (recent[seat][k] >= 0)
+			model_decide((uint32_t)recent[seat][k], seat);
+	for (uint32_t i = 0; i < 64; i++)
+		model_decide(i, seat);
 	model_promote(0);
 }
 
@@ -177,6 +190,8 @@ static void do_submit(unsigned step, uint32_t seat, int half)
 	}
 	int rc = qb_job_submit(&seg, seat, &what, &ref);
 
+	if (slot < 64)
+		took(seat, slot);
 	if (slot == 64 || used + need > seg.cfg.block_count) {
 		AGREE("submit", rc, QB_FULL);
 		if (slot < 64)
@@ -205,6 +220,7 @@ static void do_claim(unsigned step, uint32_t seat)
 		return;
 	AGREE("claimed slot", held.slot_idx, (uint32_t)want);
 	list[which].head++;
+	took(seat, (uint32_t)want);
 	jobs[want].state = QB_JOB_CLAIMED;
 	jobs[want].attempt++;
 	jobs[want].seat = seat;
@@ -337,6 +353,7 @@ static void run(uint64_t which)
 	memset(jobs, 0, sizeof(jobs));
 	memset(list, 0, sizeof(list));
 	memset(gens, 0, sizeof(gens));
+	memset(recent, -1, sizeof(recent));
 	qb_test_segment(&seg);
 	qb_test_ring_at(&seg, QB_RING_URGENT, below(1000));
 	qb_test_ring_at(&seg, QB_RING_NORMAL, below(1000));
