@@ -393,7 +393,7 @@ static void head(struct chrome *c)
 
 	QB_PUT(p, "{\"displayTimeUnit\":\"ms\",\"otherData\":{");
 	p = put_string_arg(p, "run_id", m->run_id);
-	p = put_string_arg(p, "library", m->library);
+	p = put_string_arg(p, "library", m->lib);
 	p = put_string_arg(p, "scenario", m->scenario);
 	p = put_string_arg(p, "host", m->host);
 	QB_PUT(p, "},\"traceEvents\":[\n");

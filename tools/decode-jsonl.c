@@ -267,7 +267,7 @@ static void run_start(struct jsonl *j, uint64_t t_ns)
 	QB_PUT(p, "\",\"kind\":\"run_start\",\"fields\":{\"duration_sec\":");
 	p = qb_put_double(p, (double)m->duration_ns / 1e9);
 	p = put_field(p, "enqueue_rate", m->rate);
-	p = put_string_field(p, "library", m->library);
+	p = put_string_field(p, "library", m->lib);
 	p = put_string_field(p, "scenario", m->scenario);
 	p = put_field(p, "seed", m->seed);
 	QB_PUT(p, ",\"tenant_skew\":");
@@ -492,7 +492,7 @@ static void make_texts(struct jsonl *j)
 	char text[64], message[96];
 
 	j->head = make_head("{\"run_id\":", m->run_id, "\",\"timestamp\":\"");
-	j->job = make_head("\"job_id\":", m->library, ":");
+	j->job = make_head("\"job_id\":", m->lib, ":");
 	for (unsigned i = 0; i < NAMES_MAX; i++) {
 		qb_decode_kind(j->t, i, text, sizeof(text));
 		j->kinds[i] = make_text(text, 1);

@@ -40,7 +40,7 @@ static void source(struct qb_strbuf *sb, const struct qb_trace *t)
 	char text[64], span[32];
 
 	line(sb, "run", t->meta.run_id);
-	line(sb, "library", t->meta.library);
+	line(sb, "library", t->meta.lib);
 	line(sb, "scenario", t->meta.scenario);
 	qb_strbuf_printf(sb, "%-12s %s, %s\n", "read from", from,
 			 t->ended ? "ended in order" : "no orderly end");

@@ -128,7 +128,7 @@ static void sort_runs(struct runs *runs)
 		for (k = 0; strcmp(runs->list[k]->read.meta.scenario, run->read.meta.scenario); k++)
 			;
 		run->scenario_rank = k;
-		for (k = 0; strcmp(runs->list[k]->read.meta.library, run->read.meta.library); k++)
+		for (k = 0; strcmp(runs->list[k]->read.meta.lib, run->read.meta.lib); k++)
 			;
 		run->library_rank = k;
 	}

@@ -53,7 +53,7 @@ static json_t *identity(const struct qb_inspect *in)
 	set_number(to, "layout_major", h->major);
 	set_number(to, "layout_minor", h->minor);
 	json_object_set_new(to, "run_id", text(h->run_id, sizeof(h->run_id)));
-	set_text(to, "library", in->meta_code ? "" : in->meta.library);
+	set_text(to, "library", in->meta_code ? "" : in->meta.lib);
 	set_text(to, "scenario", in->meta_code ? "" : in->meta.scenario);
 	json_object_set_new(to, "queue", text(in->seg.cfg.queue, sizeof(in->seg.cfg.queue)));
 	set_number(to, "created_wall_ns", h->created_wall_ns);

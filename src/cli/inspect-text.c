@@ -48,7 +48,7 @@ static void print_identity(const struct qb_inspect *in, FILE *out)
 		h->major, h->minor);
 	put_visible(out, "  run            ", h->run_id[0] ? h->run_id : "(unnamed)", "\n");
 	if (!in->meta_code) {
-		put_visible(out, "  library        ", in->meta.library, "\n");
+		put_visible(out, "  library        ", in->meta.lib, "\n");
 		put_visible(out, "  scenario       ", in->meta.scenario, ", seed ");
 		fprintf(out, "%llu\n", (unsigned long long)in->meta.seed);
 		put_visible(out, "  settings       ack ", in->meta.ack, ", ambiguous ");

@@ -322,7 +322,7 @@ static void meta_from_config(struct qb_trace *t, const struct qb_seg *seg)
 	if (t->has_meta)
 		return;
 	memcpy(m->run_id, seg->hdr->run_id, sizeof(m->run_id));
-	memcpy(m->library, seg->cfg.queue, sizeof(seg->cfg.queue));
+	memcpy(m->lib, seg->cfg.queue, sizeof(seg->cfg.queue));
 	m->workers = seg->cfg.worker_count;
 	m->slots = seg->cfg.slots_per_worker;
 	m->seed = seg->cfg.seed;

@@ -29,12 +29,13 @@ struct field {
 	size_t off, cap;
 };
 
-#define FIELD(name, type) \
-	{ #name, type, offsetof(struct qb_meta, name), sizeof(((struct qb_meta *)0)->name) }
+#define FIELD_AS(key, name, type) \
+	{ key, type, offsetof(struct qb_meta, name), sizeof(((struct qb_meta *)0)->name) }
+#define FIELD(name, type) FIELD_AS(#name, name, type)
 
 /* The one list of simple members: packing and unpacking both walk it. */
 static const struct field fields[] = {
-	FIELD(run_id, F_TEXT), FIELD(library, F_TEXT), FIELD(scenario, F_TEXT),
+	FIELD(run_id, F_TEXT), FIELD_AS("library", lib, F_TEXT), FIELD(scenario, F_TEXT),
 	FIELD(duration_ns, F_U64), FIELD(rate, F_U32), FIELD(tenants, F_U32),
 	FIELD(tenant_skew, F_DOUBLE), FIELD(seed, F_U64),
 	FIELD(workers, F_U32), FIELD(slots, F_U32),

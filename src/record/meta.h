@@ -30,7 +30,7 @@ struct qb_meta {
 	uint32_t format, layout_major, layout_minor;
 
 	char run_id[96];                /* <lib>-<scenario>-<unix seconds> */
-	char library[32];
+	char lib[32];
 	char scenario[64];
 	uint64_t duration_ns;
 	uint32_t rate;                  /* per second */

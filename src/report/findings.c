@@ -10,7 +10,7 @@
 
 /* Over all runs of a library. */
 struct total {
-	const char *library;
+	const char *lib;
 	uint64_t acknowledged, kills, deaths, lost, duplicates, stranded;
 	uint64_t gone, gone_batches;
 	uint64_t ambiguous, repeated_effects, silent_effects;
@@ -20,7 +20,7 @@ struct total {
 
 static struct total total_of(const struct qb_group *g)
 {
-	struct total t = { .library = g->library };
+	struct total t = { .lib = g->lib };
 
 	for (size_t i = 0; i < g->runs_count; i++) {
 		const struct qb_summary *s = g->runs[i]->summary;
@@ -93,7 +93,7 @@ static void put_clean(struct qb_strbuf *out, const struct total *totals, size_t 
 		if (!is_clean(&totals[k]))
 			continue;
 		join(out, i++, n);
-		qb_strbuf_add(out, totals[k].library);
+		qb_strbuf_add(out, totals[k].lib);
 	}
 	qb_strbuf_add(out, " lost none of ");
 	put_count(out, acknowledged, "acknowledged job", "acknowledged jobs");
@@ -107,7 +107,7 @@ static void put_faults(struct qb_strbuf *out, const struct total *t)
 	if (out->bytes)
 		qb_strbuf_add(out, " ");
 	qb_strbuf_printf(out, "Of %llu acknowledged jobs %s ", (unsigned long long)t->acknowledged,
-			 t->library);
+			 t->lib);
 	if (t->lost) {
 		join(out, i++, n);
 		qb_strbuf_printf(out, "lost %llu", (unsigned long long)t->lost);
@@ -133,12 +133,12 @@ static void put_faults(struct qb_strbuf *out, const struct total *t)
 static void put_doubt(struct qb_strbuf *out, const struct total *t)
 {
 	if (t->in_doubt) {
-		qb_strbuf_printf(out, "%s asked Postgres about ", t->library);
+		qb_strbuf_printf(out, "%s asked Postgres about ", t->lib);
 		put_count(out, t->in_doubt, "attempt", "attempts");
 		qb_strbuf_printf(out, ", of which %llu turned out done and %llu not, and left ",
 				 (unsigned long long)t->in_doubt_done, (unsigned long long)t->in_doubt_undone);
 	} else {
-		qb_strbuf_printf(out, "%s left ", t->library);
+		qb_strbuf_printf(out, "%s left ", t->lib);
 	}
 	if (t->ambiguous == 0) {
 		qb_strbuf_add(out, "no job in doubt");
@@ -246,11 +246,11 @@ static void put_times(struct qb_strbuf *out, const struct qb_section *s)
 		if (ns == QB_BEYOND_WATCH)
 			qb_strbuf_printf(out, "not within the %s of the watch on %s",
 					 qb_format_duration(buf, sizeof(buf), watch_ns),
-					 s->groups[g].library);
+					 s->groups[g].lib);
 		else
 			qb_strbuf_printf(out, "after %s on %s",
 					 qb_format_duration(buf, sizeof(buf), ns),
-					 s->groups[g].library);
+					 s->groups[g].lib);
 		least = ns < least ? ns : least;
 		most = ns > most ? ns : most;
 	}

@@ -326,7 +326,7 @@ static void add_libraries(json_t *list, const struct qb_section *s)
 
 		for (size_t i = 0; i < group->runs_count; i++)
 			json_array_append_new(runs, one_run(group->runs[i]));
-		add(o, "library", text(group->library));
+		add(o, "library", text(group->lib));
 		add(o, "scenario", text(s->scenario));
 		add(o, "runs", runs);
 		add(o, "over_runs", over_runs(group));

@@ -28,7 +28,7 @@ static void put_table(struct qb_strbuf *out, const struct qb_section *s)
 	qb_strbuf_add(out, "| |");
 	for (size_t c = 0; c < t.columns; c++) {
 		qb_strbuf_add(out, " ");
-		put_escaped(out, s->groups[c].library);
+		put_escaped(out, s->groups[c].lib);
 		qb_strbuf_add(out, " |");
 	}
 	qb_strbuf_add(out, "\n|---|");

@@ -25,14 +25,14 @@ static struct qb_group *group_of(struct qb_section *s, const char *library)
 	struct qb_group *g;
 	size_t i = 0;
 
-	while (i < s->groups_count && strcmp(s->groups[i].library, library) != 0)
+	while (i < s->groups_count && strcmp(s->groups[i].lib, library) != 0)
 		i++;
 	if (i < s->groups_count)
 		return &s->groups[i];
 	s->groups = qb_xrealloc(s->groups, ++s->groups_count * sizeof(*s->groups));
 	g = &s->groups[i];
 	memset(g, 0, sizeof(*g));
-	g->library = library;
+	g->lib = library;
 	return g;
 }
 
@@ -42,7 +42,7 @@ void qb_model_build(struct qb_model *m, const struct qb_report *r)
 	for (size_t i = 0; i < r->entries_count; i++) {
 		const struct qb_report_entry *e = &r->entries[i];
 		struct qb_group *g = group_of(section_of(m, e->summary->scenario),
-					      e->summary->library);
+					      e->summary->lib);
 
 		g->runs = qb_xrealloc(g->runs, ++g->runs_count * sizeof(*g->runs));
 		g->runs[g->runs_count - 1] = e;

@@ -14,7 +14,7 @@
 
 /* All runs of one library under one scenario, in the order of the report. */
 struct qb_group {
-	const char *library;
+	const char *lib;
 	const struct qb_report_entry **runs;
 	size_t runs_count;
 };

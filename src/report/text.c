@@ -57,7 +57,7 @@ static void put_right(struct qb_strbuf *out, const char *text, size_t width, uns
 
 static size_t column_width(const struct qb_table *t, const struct qb_section *s, size_t column)
 {
-	size_t width = strlen(s->groups[column].library);
+	size_t width = strlen(s->groups[column].lib);
 
 	for (size_t i = 0; i < t->rows_count; i++) {
 		size_t len = strlen(t->rows[i].cells[column]);
@@ -73,7 +73,7 @@ static void put_part(struct qb_strbuf *out, const struct qb_table *t, const stru
 {
 	put_blanks(out, LABEL_COLUMNS);
 	for (size_t c = first; c < end; c++)
-		put_right(out, s->groups[c].library, column_width(t, s, c), QB_CELL_PLAIN, 0);
+		put_right(out, s->groups[c].lib, column_width(t, s, c), QB_CELL_PLAIN, 0);
 	qb_strbuf_add(out, "\n");
 	for (size_t i = 0; i < t->rows_count; i++) {
 		const struct qb_row *row = &t->rows[i];

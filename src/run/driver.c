@@ -138,7 +138,7 @@ static void describe(struct qb_driver *d)
 	const struct qb_scenario *sc = d->sc;
 	char text[96];
 
-	strncpy(m->library, d->ops->name, sizeof(m->library) - 1);
+	strncpy(m->lib, d->ops->name, sizeof(m->lib) - 1);
 	memcpy(m->scenario, sc->name, sizeof(sc->name) < sizeof(m->scenario) ? sizeof(sc->name) : sizeof(m->scenario));
 	m->duration_ns = sc->duration_ns;
 	m->rate = sc->rate;

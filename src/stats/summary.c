@@ -210,7 +210,7 @@ int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, stru
 
 	memset(out, 0, sizeof(*out));
 	snprintf(out->run_id, sizeof(out->run_id), "%s", meta->run_id);
-	snprintf(out->library, sizeof(out->library), "%s", meta->library);
+	snprintf(out->lib, sizeof(out->lib), "%s", meta->lib);
 	snprintf(out->scenario, sizeof(out->scenario), "%s", meta->scenario);
 	out->reports_ambiguity = in->reports_ambiguity != 0;
 	out->parks = in->parks != 0;

@@ -151,7 +151,7 @@ void fuzz_seeds(void)
 	static char ids[3][QB_META_TENANT_BYTES] = { "a", "b", "c" };
 	static uint8_t bomb[4096];
 	struct qb_meta m = {
-		.run_id = "shm-steady-1", .library = "shm", .scenario = "steady", .duration_ns = 1000000000,
+		.run_id = "shm-steady-1", .lib = "shm", .scenario = "steady", .duration_ns = 1000000000,
 		.rate = 100, .tenants = 3, .tenant_skew = 0.25, .seed = 7, .workers = 2, .slots = 1,
 		.ack = "durable", .host = "h", .kinds_count = 2, .kinds = { "one", "two" },
 		.error_classes_count = 2, .error_classes = { "", "transient" },

@@ -55,7 +55,7 @@ void qb_maker_meta(const struct qb_maker *m, struct qb_meta *meta)
 
 	memset(meta, 0, sizeof(*meta));
 	strncpy(meta->run_id, m->set.run_id, sizeof(meta->run_id) - 1);
-	strcpy(meta->library, "shm");
+	strcpy(meta->lib, "shm");
 	strcpy(meta->scenario, "crash_recovery");
 	meta->duration_ns = m->set.jobs * m->set.interval_ns;
 	meta->rate = (uint32_t)(S / m->set.interval_ns);

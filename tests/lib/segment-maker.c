@@ -183,7 +183,7 @@ static void fill(uint32_t driver, uint32_t dead, uint32_t other, uint32_t lost)
 static void rename_all(struct qb_meta *m, const char *name)
 {
 	snprintf(m->run_id, sizeof(m->run_id), "%s", name);
-	snprintf(m->library, sizeof(m->library), "%s", name);
+	snprintf(m->lib, sizeof(m->lib), "%s", name);
 	snprintf(m->scenario, sizeof(m->scenario), "%s", name);
 	snprintf(m->ack, sizeof(m->ack), "%s", name);
 	snprintf(m->ambiguous, sizeof(m->ambiguous), "%s", name);
@@ -206,7 +206,7 @@ static void add_meta(const struct qb_strbuf *packed)
 static void create(const char *path, const char *name)
 {
 	struct qb_meta meta = {
-		.run_id = "shm-crash_recovery-1764000000", .library = "shm",
+		.run_id = "shm-crash_recovery-1764000000", .lib = "shm",
 		.scenario = "crash_recovery", .duration_ns = 8000000000, .rate = 40, .tenants = 5,
 		.seed = 20, .workers = 10, .slots = 1, .ack = "durable", .ambiguous = "retry",
 		.backoff = "immediate", .qbench_version = "0", .host = "test",

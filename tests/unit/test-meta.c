@@ -19,7 +19,7 @@ static void fill_meta(struct qb_meta *m)
 {
 	memset(m, 0, sizeof(*m));
 	strcpy(m->run_id, "shm-burst-1764000000");
-	strcpy(m->library, "shm");
+	strcpy(m->lib, "shm");
 	strcpy(m->scenario, "burst");
 	m->duration_ns = 15000000000;
 	m->rate = 50;

@@ -37,7 +37,7 @@ static size_t add_run(const char *library)
 	ck_assert_uint_lt(i, RUNS_MAX);
 	memset(s, 0, sizeof(*s));
 	memset(m, 0, sizeof(*m));
-	snprintf(s->library, sizeof(s->library), "%s", library);
+	snprintf(s->lib, sizeof(s->lib), "%s", library);
 	snprintf(s->run_id, sizeof(s->run_id), "%.20s-crash_recovery-%zu", library, 1700 + i);
 	strcpy(s->scenario, "crash_recovery");
 	s->planned = s->submitted = s->acknowledged = 639;

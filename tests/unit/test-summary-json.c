@@ -51,7 +51,7 @@ static void setup(void)
 	memset(&sum, 0, sizeof(sum));
 	memset(&meta, 0, sizeof(meta));
 	memset(&report, 0, sizeof(report));
-	strcpy(sum.library, "shm");
+	strcpy(sum.lib, "shm");
 	strcpy(sum.run_id, "shm-crash_recovery-1700");
 	strcpy(sum.scenario, "crash_recovery");
 	fill_counts();
@@ -223,7 +223,7 @@ START_TEST(runs_are_grouped_and_ranged)
 	struct qb_summary other = sum, second = sum;
 	json_t *over;
 
-	strcpy(other.library, "pgtx");
+	strcpy(other.lib, "pgtx");
 	second.throughput_per_s = 80;
 	entries[1] = (struct qb_report_entry){ .summary = &other, .meta = &meta };
 	entries[2] = (struct qb_report_entry){ .summary = &second, .meta = &meta };

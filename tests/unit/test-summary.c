@@ -16,7 +16,7 @@ START_TEST(a_run_without_faults_adds_up)
 	run_job(&b, 25, 40, W(2), 2, 1);
 	run_job(&b, 31, 110, W(1), 3, 1);
 	assert_verified(&b);
-	ck_assert_str_eq(b.out.library, "shm");
+	ck_assert_str_eq(b.out.lib, "shm");
 	ck_assert_str_eq(b.out.run_id, "shm-crash_recovery-1");
 	ck_assert_str_eq(b.out.scenario, "crash_recovery");
 	ck_assert_uint_eq(b.out.planned, 3);

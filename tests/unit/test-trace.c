@@ -482,7 +482,7 @@ START_TEST(segment_without_description_tells_its_configuration)
 	load(seg_path);
 	ck_assert(!trace.has_meta);
 	ck_assert_str_eq(trace.meta.run_id, "bare-run");
-	ck_assert_str_eq(trace.meta.library, "shm");
+	ck_assert_str_eq(trace.meta.lib, "shm");
 	ck_assert_uint_eq(trace.meta.seed, 42);
 	ck_assert_uint_eq(trace.events_count, 0);
 }

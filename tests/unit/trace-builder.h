@@ -37,7 +37,7 @@ static inline void builder_init(struct builder *b, unsigned jobs)
 	memset(b, 0, sizeof(*b));
 	ck_assert_uint_le(jobs, BUILDER_JOBS_MAX);
 	b->trace.events = b->events;
-	strcpy(b->trace.meta.library, "shm");
+	strcpy(b->trace.meta.lib, "shm");
 	strcpy(b->trace.meta.run_id, "shm-crash_recovery-1");
 	strcpy(b->trace.meta.scenario, "crash_recovery");
 	b->in.trace = &b->trace;
