@@ -81,6 +81,24 @@ static void give_back(const struct qb_seg *seg, uint32_t slot_idx, uint64_t fill
 	qb_hint_give(seg->free_map, &seg->hdr->free_from, slot_idx);
 }
 
+void qb_job_describe(struct qb_job_shm *job, const struct qb_submit *what, uint32_t first)
+{
+	job->job_id = what->job_id;
+	job->submitted_raw = what->submitted_raw;
+	job->work_us = what->work_us;
+	job->tenant = what->tenant;
+	job->kind = what->kind;
+	job->error_class = what->error_class;
+	job->max_attempts = what->max_attempts;
+	job->effect_class = what->effect_class;
+	job->payload_bytes = what->payload_bytes;
+	job->payload_crc = qb_crc32c(0, what->payload, what->payload_bytes);
+	job->block_first = first;
+	job->result_bytes = 0;
+	job->result_pos = 0;
+	job->result_crc = 0;
+}
+
 int qb_job_submit(const struct qb_seg *seg, uint32_t seat, const struct qb_submit *what, struct qb_held *ref)
 {
 	uint32_t idx, first;
@@ -104,21 +122,8 @@ int qb_job_submit(const struct qb_seg *seg, uint32_t seat, const struct qb_submi
 		return QB_FULL;
 	}
 	QB_FAULT("job.submit.after-payload");
-	job->job_id = what->job_id;
+	qb_job_describe(job, what, first);
 	qb_store_relaxed64(&job->due_ns, 0);
-	job->submitted_raw = what->submitted_raw;
-	job->work_us = what->work_us;
-	job->tenant = what->tenant;
-	job->kind = what->kind;
-	job->error_class = what->error_class;
-	job->max_attempts = what->max_attempts;
-	job->effect_class = what->effect_class;
-	job->payload_bytes = what->payload_bytes;
-	job->payload_crc = qb_crc32c(0, what->payload, what->payload_bytes);
-	job->block_first = first;
-	job->result_bytes = 0;
-	job->result_pos = 0;
-	job->result_crc = 0;
 	QB_FAULT("job.submit.after-fields");
 	ref->slot_idx = idx;
 	ref->word = qb_word(qb_word_gen(word), 0, 0, 0, QB_JOB_READY);

@@ -57,6 +57,9 @@ struct qb_held {
  */
 int qb_job_submit(const struct qb_seg *seg, uint32_t seat, const struct qb_submit *what, struct qb_held *ref);
 
+/* The plain fields of a job that the caller owns, as they are before its first attempt; its payload lies in blocks from `first`. */
+void qb_job_describe(struct qb_job_shm *job, const struct qb_submit *what, uint32_t first);
+
 /* Is the acceptance of that submitted job durable in Postgres? (Also true once the slot has moved on.) */
 int qb_job_is_durable(const struct qb_seg *seg, const struct qb_held *ref);
 

@@ -2,7 +2,6 @@
 #include "shm/restore.h"
 
 #include "shm/block.h"
-#include "shm/crc.h"
 #include "shm/hint.h"
 #include "shm/ring.h"
 
@@ -52,24 +51,6 @@ static uint64_t known(const struct qb_restore_job *j, uint32_t state)
 	return qb_sync(0, stage, j->attempt);
 }
 
-static void fill(struct qb_job_shm *to, const struct qb_submit *what, uint32_t first)
-{
-	to->job_id = what->job_id;
-	to->submitted_raw = what->submitted_raw;
-	to->work_us = what->work_us;
-	to->tenant = what->tenant;
-	to->kind = what->kind;
-	to->error_class = what->error_class;
-	to->max_attempts = what->max_attempts;
-	to->effect_class = what->effect_class;
-	to->payload_bytes = what->payload_bytes;
-	to->payload_crc = qb_crc32c(0, what->payload, what->payload_bytes);
-	to->block_first = first;
-	to->result_bytes = 0;
-	to->result_pos = 0;
-	to->result_crc = 0;
-}
-
 int qb_job_restore(const struct qb_seg *seg, uint32_t slot_idx, const struct qb_restore_job *j, uint64_t now_ns,
 		   enum qb_restored *how)
 {
@@ -88,7 +69,7 @@ int qb_job_restore(const struct qb_seg *seg, uint32_t slot_idx, const struct qb_
 		return QB_FULL;
 	qb_raise32(&seg->hdr->high_water, slot_idx + 1);
 	qb_hint_clear(seg->free_map, slot_idx);
-	fill(to, &j->what, first);
+	qb_job_describe(to, &j->what, first);
 	/* Relaxed, these and the word: nobody attaches before the creator has given the file its name. */
 	qb_store_relaxed64(&to->due_ns, state == QB_JOB_WAITING ? j->due_ns : 0);
 	qb_store_relaxed64(&to->sync, known(j, state));

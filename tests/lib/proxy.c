@@ -2,6 +2,7 @@
 #include "tests/lib/proxy.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -355,4 +356,18 @@ int proxy_late_deliver(struct proxy *p, int lost)
 	}
 	close(fd);
 	return rc > 0 ? 1 : -ETIMEDOUT;
+}
+
+long proxy_setting(const char *name, long usual)
+{
+	const char *text = getenv(name);
+
+	return !text || !*text ? usual : !strcmp(text, "all") ? LONG_MAX : atol(text);
+}
+
+long proxy_stride(long bytes, long wanted)
+{
+	long stride = 2 * (bytes + 1) / wanted;
+
+	return stride < 1 ? 1 : stride;
 }

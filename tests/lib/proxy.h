@@ -13,6 +13,12 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* A number from the environment, "all" for as many as there are; `usual` when it is not there. */
+long proxy_setting(const char *name, long usual);
+
+/* From one point to the next in a direction of so many bytes, when about `wanted` are spread over both. At least 1. */
+long proxy_stride(long bytes, long wanted);
+
 enum proxy_dir {
 	PROXY_UP,       /* client to server */
 	PROXY_DOWN,

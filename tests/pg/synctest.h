@@ -10,6 +10,7 @@
 #ifndef QB_TESTS_PG_SYNCTEST_H
 #define QB_TESTS_PG_SYNCTEST_H
 
+#include <endian.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -399,6 +400,26 @@ static inline void shared_start(void)
 	install_watched(qb_cluster_conninfo(shared));
 }
 
+/* One bytea of that job of the run, compared by us and not by the server; $1 is the run, $2 the job. */
+static inline void bytes_are(const struct world *w, const char *text, uint64_t job_id, const void *want, size_t want_bytes)
+{
+	const Oid oids[] = { QB_PG_TEXT, QB_PG_INT8 };
+	uint64_t be = htobe64(job_id);
+	const char *values[] = { w->run_id, (const char *)&be };
+	const int lengths[] = { 0, 8 }, formats[] = { 0, 1 };
+	struct qb_err err = { 0 };
+	const void *got;
+	PGresult *res;
+	size_t bytes;
+
+	ck_ok(qb_pg_query(w->db, text, 2, oids, values, lengths, formats, 1, &res, &err), err);
+	ck_assert_int_eq(PQntuples(res), 1);
+	ck_assert_int_eq(qb_pg_get_bytea(res, 0, 0, &got, &bytes), 0);
+	ck_assert_uint_eq(bytes, want_bytes);
+	ck_assert_int_eq(memcmp(got, want, bytes), 0);
+	PQclear(res);
+}
+
 static inline void shared_stop(void)
 {
 	qb_cluster_destroy(shared, NULL, NULL);
@@ -406,5 +427,30 @@ static inline void shared_stop(void)
 }
 
 #define HERE qb_cluster_conninfo(shared)
+
+#ifdef QB_FAULT_POINTS
+/* The idx-th fault point of this program whose name begins with one of these (NULL behind the last), or NULL. */
+static inline const char *point_of(const char *const *prefixes, int idx)
+{
+	const char *name;
+
+	for (unsigned i = 0; (name = qb_fault_name(i)); i++) {
+		for (const char *const *p = prefixes; *p; p++) {
+			if (strncmp(name, *p, strlen(*p)) == 0 && idx-- == 0)
+				return name;
+		}
+	}
+	return NULL;
+}
+
+static inline int points_of(const char *const *prefixes)
+{
+	int n = 0;
+
+	while (point_of(prefixes, n))
+		n++;
+	return n;
+}
+#endif
 
 #endif

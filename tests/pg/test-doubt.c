@@ -250,25 +250,7 @@ END_TEST
 /* ---- the syncer killed at every named point ---- */
 
 #ifdef QB_FAULT_POINTS
-static const char *point_at(int idx)
-{
-	for (unsigned i = 0; qb_fault_name(i); i++) {
-		const char *name = qb_fault_name(i);
-
-		if ((!strncmp(name, "resolve.", 8) || !strncmp(name, "job.resolve.", 12)) && idx-- == 0)
-			return name;
-	}
-	return NULL;
-}
-
-static int points_count(void)
-{
-	int n = 0;
-
-	while (point_at(n))
-		n++;
-	return n;
-}
+static const char *const points[] = { "resolve.", "job.resolve.", NULL };
 
 /* What a late worker of the first attempt may do now: nothing, once somebody has gone by its answer. */
 static void late_worker(struct world *w, uint64_t job_id)
@@ -307,7 +289,7 @@ static void run_again(struct world *w)
 START_TEST(syncer_killed_at_this_point_gives_no_wrong_answer)
 {
 #ifdef QB_FAULT_POINTS
-	const char *name = point_at(_i);
+	const char *name = point_of(points, _i);
 	unsigned hits = 0;
 	char run[64];
 	struct world w;
@@ -383,7 +365,7 @@ int main(void)
 	tcase_add_test(tc, syncer_whose_epoch_is_over_resolves_nothing);
 	tcase_add_test(tc, job_in_doubt_is_held_until_it_is_resolved);
 #ifdef QB_FAULT_POINTS
-	tcase_add_loop_test(tc, syncer_killed_at_this_point_gives_no_wrong_answer, 0, points_count());
+	tcase_add_loop_test(tc, syncer_killed_at_this_point_gives_no_wrong_answer, 0, points_of(points));
 #else
 	(void)syncer_killed_at_this_point_gives_no_wrong_answer;
 #endif

@@ -144,31 +144,13 @@ END_TEST
 /* ---- killed while it rebuilds ---- */
 
 #ifdef QB_FAULT_POINTS
-static const char *point_at(int n)
-{
-	const char *name;
-
-	for (unsigned i = 0; (name = qb_fault_name(i)); i++) {
-		if (strncmp(name, "restore.", 8) == 0 && n-- == 0)
-			return name;
-	}
-	return NULL;
-}
-
-static int points_count(void)
-{
-	int n = 0;
-
-	while (point_at(n))
-		n++;
-	return n;
-}
+static const char *const points[] = { "restore.", NULL };
 #endif
 
 START_TEST(rebuild_killed_at_this_point_is_done_again)
 {
 #ifdef QB_FAULT_POINTS
-	const char *name = point_at(_i);
+	const char *name = point_of(points, _i);
 	struct qb_restore r;
 	char run[64];
 	struct world w;
@@ -227,7 +209,7 @@ int main(void)
 	tcase_add_test(tc, syncer_of_the_lost_segment_never_gets_the_run_back);
 	tcase_add_test(tc, batch_that_still_runs_is_waited_for_and_what_it_brings_is_of_the_new_life);
 #ifdef QB_FAULT_POINTS
-	tcase_add_loop_test(tc, rebuild_killed_at_this_point_is_done_again, 0, points_count());
+	tcase_add_loop_test(tc, rebuild_killed_at_this_point_is_done_again, 0, points_of(points));
 #else
 	(void)rebuild_killed_at_this_point_is_done_again;
 #endif

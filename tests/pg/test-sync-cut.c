@@ -492,32 +492,13 @@ END_TEST
 
 #ifdef QB_FAULT_POINTS
 /* The points of the syncer's own code and of what it calls in the table. */
-static const char *point_at(int idx)
-{
-	for (unsigned i = 0; qb_fault_name(i); i++) {
-		const char *name = qb_fault_name(i);
-
-		if ((!strncmp(name, "batch.", 6) || !strncmp(name, "syncer.", 7) || !strncmp(name, "job.free.", 9) ||
-		     !strcmp(name, "block.release.after-cas")) && idx-- == 0)
-			return name;
-	}
-	return NULL;
-}
-
-static int points_count(void)
-{
-	int n = 0;
-
-	while (point_at(n))
-		n++;
-	return n;
-}
+static const char *const points[] = { "batch.", "syncer.", "job.free.", "block.release.after-cas", NULL };
 #endif
 
 START_TEST(syncer_killed_at_this_point_loses_nothing)
 {
 #ifdef QB_FAULT_POINTS
-	const char *name = point_at(_i);
+	const char *name = point_of(points, _i);
 	unsigned hits = 0;
 	char run[64];
 	struct world w;
@@ -579,7 +560,7 @@ int main(void)
 	tcase_add_test(tc, syncers_killed_at_random_lose_nothing);
 	tcase_add_test(tc, server_restarted_in_the_middle_and_a_full_table_drain_in_the_end);
 #ifdef QB_FAULT_POINTS
-	tcase_add_loop_test(tc, syncer_killed_at_this_point_loses_nothing, 0, points_count());
+	tcase_add_loop_test(tc, syncer_killed_at_this_point_loses_nothing, 0, points_of(points));
 #else
 	(void)syncer_killed_at_this_point_loses_nothing;
 #endif

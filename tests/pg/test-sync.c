@@ -7,22 +7,7 @@ char *pgtest_base;
 /* The payload of that live job, compared by us and not by the server. */
 static void payload_is(const struct world *w, uint64_t job_id, const void *want, size_t want_bytes)
 {
-	const Oid oids[] = { QB_PG_TEXT, QB_PG_INT8 };
-	uint64_t be = htobe64(job_id);
-	const char *values[] = { w->run_id, (const char *)&be };
-	const int lengths[] = { 0, 8 }, formats[] = { 0, 1 };
-	struct qb_err err = { 0 };
-	const void *got;
-	PGresult *res;
-	size_t bytes;
-
-	ck_ok(qb_pg_query(w->db, "select payload from qbench.job where " OF_RUN " and job_id = $2", 2, oids, values,
-			  lengths, formats, 1, &res, &err), err);
-	ck_assert_int_eq(PQntuples(res), 1);
-	ck_assert_int_eq(qb_pg_get_bytea(res, 0, 0, &got, &bytes), 0);
-	ck_assert_uint_eq(bytes, want_bytes);
-	ck_assert_int_eq(memcmp(got, want, bytes), 0);
-	PQclear(res);
+	bytes_are(w, "select payload from qbench.job where " OF_RUN " and job_id = $2", job_id, want, want_bytes);
 }
 
 START_TEST(job_that_ends_within_one_batch_is_one_outcome_and_never_a_live_row)

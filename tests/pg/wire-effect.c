@@ -6,7 +6,6 @@
  *
  *	QB_WIRE_CUTS=N, QB_WIRE_SEED=N          as in wire.c
  */
-#include <limits.h>
 
 #include "sync/effect.h"
 #include "tests/lib/proxy.h"
@@ -32,13 +31,6 @@ struct cut {
 #define ck_cut(cond, x) \
 	ck_assert_msg(cond, "cut %s after byte %ld, kind %d: %s", (x)->dir == PROXY_UP ? "up" : "down", (x)->at_byte, \
 		      (int)(x)->kind, #cond)
-
-static long setting(const char *name, long usual)
-{
-	const char *text = getenv(name);
-
-	return !text || !*text ? usual : !strcmp(text, "all") ? LONG_MAX : atol(text);
-}
 
 /* 1 when it is there, with one row in the ledger; 0 when it is not, with none. */
 static int happened(struct cut *x, uint64_t job_id)
@@ -107,7 +99,8 @@ START_TEST(effect_happens_once_wherever_the_wire_is_cut)
 {
 	static const enum proxy_cut kinds[] = { PROXY_CLOSE, PROXY_LATE, PROXY_HALF, PROXY_LATE, PROXY_CLOSE, PROXY_LATE,
 						PROXY_HALF, PROXY_STALL };
-	long wanted = setting("QB_WIRE_CUTS", 240), seed = setting("QB_WIRE_SEED", 1), bytes[2], points = 0, missed = 0;
+	long wanted = proxy_setting("QB_WIRE_CUTS", 240), seed = proxy_setting("QB_WIRE_SEED", 1);
+	long bytes[2], points = 0, missed = 0;
 	char *folder = pgtest_folder("wire"), *server = qb_xasprintf("%s/.s.PGSQL.5432", qb_cluster_dir(shared));
 	struct cut x = { .next_id = 1 };
 	struct qb_rng rng;
@@ -122,10 +115,8 @@ START_TEST(effect_happens_once_wherever_the_wire_is_cut)
 	x.next_id += EFFECTS;
 	qb_rng_init(&rng, (uint64_t)seed, "wire of effects");
 	for (int dir = 0; dir < 2; dir++) {
-		long stride = 2 * (bytes[dir] + 1) / wanted;
+		long stride = proxy_stride(bytes[dir], wanted);
 
-		if (stride < 1)
-			stride = 1;
 		for (x.at_byte = (long)qb_rng_below(&rng, (uint64_t)stride); x.at_byte <= bytes[dir]; x.at_byte += stride) {
 			uint64_t how = qb_rng_next(&rng);
 

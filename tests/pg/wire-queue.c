@@ -7,7 +7,6 @@
  *
  *	QB_WIRE_CUTS=N, QB_WIRE_SEED=N          as in wire.c: half of them on each side
  */
-#include <limits.h>
 
 #include "tests/lib/proxy.h"
 #include "tests/pg/queuetest.h"
@@ -28,13 +27,6 @@ struct cut {
 #define ck_cut(cond, x) \
 	ck_assert_msg(cond, "cut %s after byte %ld, kind %d: %s", (x)->dir == PROXY_UP ? "up" : "down", (x)->at_byte, \
 		      (int)(x)->kind, #cond)
-
-static long setting(const char *name, long usual)
-{
-	const char *text = getenv(name);
-
-	return !text || !*text ? usual : !strcmp(text, "all") ? LONG_MAX : atol(text);
-}
 
 static int64_t row(struct cut *x, uint64_t job_id, const char *field)
 {
@@ -173,7 +165,8 @@ static void consume(struct cut *x, uint64_t *next)
 START_TEST(wire_of_pgtx_cut_after_this_byte_keeps_its_promise)
 {
 	void (*const side)(struct cut *, uint64_t *) = _i == 0 ? produce : consume;
-	long wanted = setting("QB_WIRE_CUTS", 240) / 2, seed = setting("QB_WIRE_SEED", 1), bytes[2], points = 0, missed = 0;
+	long wanted = proxy_setting("QB_WIRE_CUTS", 240) / 2, seed = proxy_setting("QB_WIRE_SEED", 1);
+	long bytes[2], points = 0, missed = 0;
 	char *folder = pgtest_folder(_i == 0 ? "producer" : "consumer");
 	char *server = qb_xasprintf("%s/.s.PGSQL.5432", qb_cluster_dir(shared));
 	uint64_t next = 1;
@@ -190,10 +183,8 @@ START_TEST(wire_of_pgtx_cut_after_this_byte_keeps_its_promise)
 	ck_assert_int_eq(proxy_await_end(x.proxy, bytes), 0);
 	qb_rng_init(&rng, (uint64_t)seed, "wire of pgtx");
 	for (int dir = 0; dir < 2; dir++) {
-		long stride = 2 * (bytes[dir] + 1) / wanted;
+		long stride = proxy_stride(bytes[dir], wanted);
 
-		if (stride < 1)
-			stride = 1;
 		for (long at = (long)qb_rng_below(&rng, (uint64_t)stride); at <= bytes[dir]; at += stride) {
 			static const enum proxy_cut kinds[] = { PROXY_CLOSE, PROXY_LATE, PROXY_HALF, PROXY_STALL };
 

@@ -7,7 +7,6 @@
  *	QB_WIRE_CUTS=N          about N points, half of them in each direction ("all": every byte); default 240
  *	QB_WIRE_SEED=N          which ones
  */
-#include <limits.h>
 
 #include "tests/lib/proxy.h"
 #include "tests/pg/synctest.h"
@@ -37,13 +36,6 @@ struct wire {
 #define ck_wire(cond, x, ...) \
 	ck_assert_msg(cond, "cut %s after byte %ld, kind %d: %s", (x)->dir == PROXY_UP ? "up" : "down", (x)->at_byte, \
 		      (int)(x)->cut, #cond __VA_ARGS__)
-
-static long setting(const char *name, long usual)
-{
-	const char *text = getenv(name);
-
-	return !text || !*text ? usual : !strcmp(text, "all") ? LONG_MAX : atol(text);
-}
 
 /* ---- the conversation ---- */
 
@@ -343,7 +335,8 @@ START_TEST(wire_cut_after_this_byte_loses_and_doubles_nothing)
 	static const enum proxy_cut cuts[] = {
 		PROXY_CLOSE, PROXY_LATE, PROXY_HALF, PROXY_CLOSE, PROXY_LATE, PROXY_HALF, PROXY_CLOSE, PROXY_STALL,
 	};
-	long wanted = setting("QB_WIRE_CUTS", 240), seed = setting("QB_WIRE_SEED", 1), bytes[2], points = 0, missed = 0;
+	long wanted = proxy_setting("QB_WIRE_CUTS", 240), seed = proxy_setting("QB_WIRE_SEED", 1);
+	long bytes[2], points = 0, missed = 0;
 	char name[32];
 	struct qb_rng rng;
 	struct wire x;
@@ -354,10 +347,8 @@ START_TEST(wire_cut_after_this_byte_loses_and_doubles_nothing)
 	judge(&x);
 	qb_rng_init(&rng, (uint64_t)seed, "wire");
 	for (int dir = 0; dir < 2; dir++) {
-		long stride = 2 * (bytes[dir] + 1) / wanted, n = 0;
+		long stride = proxy_stride(bytes[dir], wanted), n = 0;
 
-		if (stride < 1)
-			stride = 1;
 		for (long at = stride > 1 ? (long)qb_rng_below(&rng, (uint64_t)stride) : 0; at <= bytes[dir]; at += stride, n++) {
 			uint64_t how = qb_rng_next(&rng);
 
