@@ -141,3 +141,23 @@ int qb_event_logged(const struct qb_seg *seg, uint32_t seat, uint16_t type, uint
 	}
 	return 0;
 }
+
+struct qb_event_shm *qb_event_begin_job(struct qb_event_writer *w, uint32_t slot_idx, uint64_t word, uint16_t type)
+{
+	const struct qb_job_shm *job = &w->seg->jobs[slot_idx];
+	struct qb_event_shm *e = qb_event_begin(w);
+
+	if (!e)
+		return NULL;
+	e->job_id = job->job_id;
+	e->token = word;
+	e->arg0 = 0;
+	e->arg1 = 0;
+	e->slot_idx = slot_idx;
+	e->tenant = job->tenant;
+	e->type = type;
+	e->kind = (uint8_t)job->kind;
+	e->error_class = (uint8_t)job->error_class;
+	e->attempt = (uint16_t)qb_word_attempt(word);
+	return e;
+}

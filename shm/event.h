@@ -60,6 +60,9 @@ static inline struct qb_event_shm *qb_event_begin(struct qb_event_writer *w)
 	return e;
 }
 
+/* The same, with all about that job of the segment as `word` has it; arg0 and arg1 are 0, for the caller to change. */
+struct qb_event_shm *qb_event_begin_job(struct qb_event_writer *w, uint32_t slot_idx, uint64_t word, uint16_t type);
+
 static inline void qb_event_commit(struct qb_event_writer *w, struct qb_event_shm *e)
 {
 	w->tail++;

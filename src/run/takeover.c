@@ -54,24 +54,12 @@ void qb_await_room(struct qb_event_writer *log)
 	}
 }
 
-static struct qb_event_shm *job_event(struct qb_event_writer *log, const struct qb_seg *seg, uint32_t slot_idx,
-				      uint64_t word, uint16_t type)
+static struct qb_event_shm *job_event(struct qb_event_writer *log, uint32_t slot_idx, uint64_t word, uint16_t type)
 {
-	const struct qb_job_shm *job = &seg->jobs[slot_idx];
-	struct qb_event_shm *e = qb_event_begin(log);
+	struct qb_event_shm *e = qb_event_begin_job(log, slot_idx, word, type);
 
-	if (!e)
-		return NULL;
-	e->job_id = job->job_id;
-	e->token = word;
-	e->arg0 = word;
-	e->arg1 = 0;
-	e->slot_idx = slot_idx;
-	e->tenant = job->tenant;
-	e->type = type;
-	e->kind = (uint8_t)job->kind;
-	e->error_class = (uint8_t)job->error_class;
-	e->attempt = (uint16_t)qb_word_attempt(word);
+	if (e)
+		e->arg0 = word;
 	return e;
 }
 
@@ -85,13 +73,13 @@ static void supply_event(struct qb_event_writer *log, const struct qb_seg *seg, 
 
 	if (qb_event_logged(seg, qb_word_seat(word), type, job->job_id, attempt))
 		return;
-	e = job_event(log, seg, slot_idx, word, type);
+	e = job_event(log, slot_idx, word, type);
 	if (!e)
 		return;
 	e->arg0 = 0;
 	e->arg1 = state == QB_JOB_DONE ? 1 : state == QB_JOB_WAITING ? qb_load_relaxed64(&job->due_ns) : 0;
 	qb_event_commit(log, e);
-	if (state == QB_JOB_FAILED && (e = job_event(log, seg, slot_idx, word, QB_EV_JOB_DISCARDED)))
+	if (state == QB_JOB_FAILED && (e = job_event(log, slot_idx, word, QB_EV_JOB_DISCARDED)))
 		qb_event_commit(log, e);
 }
 
@@ -113,7 +101,7 @@ static void on_verdict(void *opaque, enum qb_verdict verdict, uint32_t slot_idx,
 	case QB_VERDICT_RETRIED:
 	case QB_VERDICT_PARKED:
 	case QB_VERDICT_IN_DOUBT:
-		e = job_event(c->log, c->seg, slot_idx, before, QB_EV_JOB_AMBIGUOUS);
+		e = job_event(c->log, slot_idx, before, QB_EV_JOB_AMBIGUOUS);
 		if (e) {
 			e->arg1 = verdict == QB_VERDICT_PARKED ? 1 : verdict == QB_VERDICT_IN_DOUBT ? 2 : 0;
 			qb_event_commit(c->log, e);
@@ -127,9 +115,9 @@ static void on_verdict(void *opaque, enum qb_verdict verdict, uint32_t slot_idx,
 	case QB_VERDICT_GIVEN_UP:
 		/* It may have been started: then it is ambiguous as well as given up. */
 		if (qb_word_state(before) == QB_JOB_STARTED &&
-		    (e = job_event(c->log, c->seg, slot_idx, before, QB_EV_JOB_AMBIGUOUS)))
+		    (e = job_event(c->log, slot_idx, before, QB_EV_JOB_AMBIGUOUS)))
 			qb_event_commit(c->log, e);
-		if ((e = job_event(c->log, c->seg, slot_idx, before, QB_EV_JOB_DISCARDED)))
+		if ((e = job_event(c->log, slot_idx, before, QB_EV_JOB_DISCARDED)))
 			qb_event_commit(c->log, e);
 		return;
 	case QB_VERDICT_FINISHED:
@@ -140,7 +128,7 @@ static void on_verdict(void *opaque, enum qb_verdict verdict, uint32_t slot_idx,
 	}
 	c->put_back++;
 	qb_count(c->seg, c->own_seat, QB_COUNT_REQUEUED, 1);
-	e = job_event(c->log, c->seg, slot_idx, before, QB_EV_JOB_REQUEUED);
+	e = job_event(c->log, slot_idx, before, QB_EV_JOB_REQUEUED);
 	if (e)
 		qb_event_commit(c->log, e);
 }

@@ -212,21 +212,12 @@ static int fence(struct qb_resolve *r, PGconn *conn, int64_t run_no, int64_t epo
 
 static void note(struct qb_resolve *r, const struct qb_resolve_job *j, uint16_t type, uint64_t arg0, uint64_t arg1)
 {
-	const struct qb_job_shm *job = &r->seg->jobs[j->slot_idx];
-	struct qb_event_shm *e = qb_event_begin(r->log);
+	struct qb_event_shm *e = qb_event_begin_job(r->log, j->slot_idx, j->word, type);
 
 	if (!e)
 		return;
-	e->job_id = j->job_id;
-	e->token = j->word;
 	e->arg0 = arg0;
 	e->arg1 = arg1;
-	e->slot_idx = j->slot_idx;
-	e->tenant = job->tenant;
-	e->type = type;
-	e->kind = (uint8_t)job->kind;
-	e->error_class = (uint8_t)job->error_class;
-	e->attempt = (uint16_t)qb_word_attempt(j->word);
 	qb_event_commit(r->log, e);
 }
 
