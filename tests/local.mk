@@ -477,7 +477,8 @@ TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(fuzz_programs) $(c
 	$(pg_tests) $(cli_scripts) $(build_scripts)
 
 .PHONY: check-unit check-model check-stress check-stress-threads check-crash check-crash-long check-proof \
-	check-pg check-cli check-lint check-build check-bugs check-fuzz check-storm check-loop check-sanitized bench distcheck-short
+	check-pg check-cli check-lint check-build check-bugs check-fuzz check-storm check-loop check-sanitized \
+	bench distcheck-short
 
 # These build what their tests need and no more.
 check-unit:
@@ -524,10 +525,11 @@ check-crash-long:
 		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests) $(stress_programs)'
 	$(top_srcdir)/tests/crash/figures.sh tests/crash kill_points double_crashes schedules real_kills
 # What is worth its time in a build with sanitizers: the programs, and the scripts that run the product under kills.
+sanitized_tests = $(unit_programs) $(model_programs) $(fuzz_programs) $(crash_programs) $(stress_tests) \
+	$(pg_programs) $(cli_scripts) %D%/pg/effects.tap %D%/pg/jsonl.tap %D%/pg/kill-all.tap \
+	%D%/pg/kill-roles.tap %D%/pg/selftest.tap
 check-sanitized:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(unit_programs) $(model_programs) $(fuzz_programs) $(crash_programs) \
-		$(stress_tests) $(pg_programs) $(cli_scripts) %D%/pg/effects.tap %D%/pg/host-loss.tap %D%/pg/jsonl.tap \
-		%D%/pg/kill-all.tap %D%/pg/kill-roles.tap %D%/pg/selftest.tap'
+	QB_WIRE_CUTS=$${QB_WIRE_CUTS-60} $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sanitized_tests)'
 check-pg:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(pg_tests)'
 # Only the storms, for so many minutes.
