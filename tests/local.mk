@@ -527,7 +527,7 @@ check-crash-long:
 # What is worth its time in a build with sanitizers: the programs, and the scripts that run the product under kills.
 sanitized_tests = $(unit_programs) $(model_programs) $(fuzz_programs) $(crash_programs) $(stress_tests) \
 	$(pg_programs) $(cli_scripts) %D%/pg/effects.tap %D%/pg/jsonl.tap %D%/pg/kill-all.tap \
-	%D%/pg/kill-roles.tap %D%/pg/selftest.tap
+	%D%/pg/kill-roles.tap
 check-sanitized:
 	QB_WIRE_CUTS=$${QB_WIRE_CUTS-60} $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sanitized_tests)'
 check-pg:
