@@ -98,8 +98,11 @@ static int launch(struct qb_cluster *c, struct qb_err *err)
 	}
 	c->log_off = lseek(log_fd, 0, SEEK_END);
 	program = qb_pg_program_of(c, path, argv, c->data_dir, log_fd);
-	/* The fast shutdown: at our death nobody is left to wait for a smart one. */
-	program.death_signal = SIGINT;
+	/*
+	 * The immediate shutdown: at our death its data go with the directory, and a fast one writes a
+	 * checkpoint first, or waits for a standby.
+	 */
+	program.death_signal = SIGQUIT;
 	ret = qb_pg_spawn(&program, &c->server, err);
 	close(log_fd);
 out:

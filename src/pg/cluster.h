@@ -6,8 +6,8 @@
  * Lives in: a directory "qbench-pg-XXXXXX" (0700), the postmaster as a direct child, this handle.
  * Writers and readers: the process and thread that called qb_cluster_start.
  * Progress: may block; every wait has a time-out.
- * Crash: the postmaster is told by the kernel (PDEATHSIG) when that *thread* ends and shuts down by
- * itself; what stays is the directory, which the next qb_cluster_sweep() removes.  It knows by the
+ * Crash: the postmaster is told by the kernel (PDEATHSIG) when that *thread* ends and shuts down at
+ * once, without a checkpoint; what stays is the directory, which the next qb_cluster_sweep() removes.  It knows by the
  * file "owner" (pid, start time, boot id) that the maker is dead.
  *
  * When qbench is root, initdb and postgres run as user postgres, or nobody, and the directory is
