@@ -39,6 +39,7 @@ enum qb_result {
 	QB_OK = 0,
 	QB_FULL = 1,            /* no room now; try again after somebody freed some */
 	QB_EMPTY = 2,           /* nothing to take now */
+	QB_DUPLICATE = 3,       /* refused: one with that key is there */
 };
 
 /* Static text for a negative code of either kind; never NULL. */

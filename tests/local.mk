@@ -64,6 +64,7 @@ unit_programs += \
 	%D%/unit/test-job \
 	%D%/unit/test-meta \
 	%D%/unit/test-offer \
+	%D%/unit/test-options \
 	%D%/unit/test-pcg \
 	%D%/unit/test-percentiles \
 	%D%/unit/test-plan \
@@ -99,6 +100,7 @@ unit_programs += \
 %C%_unit_test_job_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_meta_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_offer_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_options_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_unit_test_pcg_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
 %C%_unit_test_percentiles_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_plan_LDADD = $(qb_workload_libs) $(CHECK_LIBS)

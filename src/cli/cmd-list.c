@@ -27,11 +27,15 @@ extern char **environ;
 
 static void list_libraries(void)
 {
+	const struct qb_queue_option *o;
 	size_t i;
 
 	printf("Libraries (--lib)\n");
-	for (i = 0; qb_queues[i]; i++)
+	for (i = 0; qb_queues[i]; i++) {
 		printf("  %-26s %s\n", qb_queues[i]->name, qb_queues[i]->summary);
+		for (o = qb_queues[i]->options; o && o->name; o++)
+			printf("      :%s=%s  %s\n", o->name, o->preset, o->help);
+	}
 }
 
 static int list_scenarios(struct qb_err *err)

@@ -43,8 +43,8 @@ static void add_limits(const struct qb_opt *opt, struct qb_strbuf *sb)
 		for (; *words; words++)
 			qb_strbuf_printf(&in, "%s%s", in.bytes ? ", " : "", *words);
 		qb_strbuf_add(&in, "; ");
-	} else if (opt->type == QB_OPT_WORDS || opt->type == QB_OPT_WORD) {
-		qb_strbuf_add(&in, opt->type == QB_OPT_WORDS ? "any of " : "");
+	} else if (opt->type == QB_OPT_WORDS || opt->type == QB_OPT_LIBS || opt->type == QB_OPT_WORD) {
+		qb_strbuf_add(&in, opt->type == QB_OPT_WORD ? "" : "any of ");
 		for (; *words; words++)
 			qb_strbuf_printf(&in, "%s%s", *words, words[1] ? ", " : "");
 		qb_strbuf_add(&in, "; ");

@@ -100,9 +100,10 @@ static const struct qb_opt_choice backoffs[] = {
 
 /* In each group as the help shows it. */
 const struct qb_opt qb_opt_table[] = {
-	{ .name = "lib", .letter = 'l', .type = QB_OPT_WORDS, .group = QB_GROUP_WHAT,
+	{ .name = "lib", .letter = 'l', .type = QB_OPT_LIBS, .group = QB_GROUP_WHAT,
 	  .cmds = RUNS, .value = "NAME,...", SETS(run.libs), .words = library_names,
-	  .preset = "shm,pgtx", .help = "libraries under test, one after the other" },
+	  .preset = "shm,pgtx", .help = "libraries under test, one after the other; NAME:SETTING=VALUE sets what 'qbench "
+		  "list' shows for it" },
 	{ .name = "scenario", .letter = 's', .type = QB_OPT_SCENARIO, .group = QB_GROUP_WHAT,
 	  .cmds = PLANS, .required = PLANS, .value = "NAME", SETS(run.scenario),
 	  .words = qb_scenario_names, .otherwise = "required",
@@ -148,6 +149,11 @@ const struct qb_opt qb_opt_table[] = {
 	  .value = "ROLE", SETS(run.change.victim), .choices = victims,
 	  .change = QB_GIVEN_VICTIM, .help = "who is killed; pool is all workers at once, stop stops a worker for a while, any is "
 		  "drawn for each kill" },
+
+	{ .name = "lease", .type = QB_OPT_DURATION, .group = QB_GROUP_CRASH, .cmds = RUNS,
+	  .value = "TIME", SETS(run.lease_ns), .min = 0, .max = DAY_NS, .preset = "0s",
+	  .help = "how long a silent worker is believed to be alive, the same for each library that goes by time; "
+		  "longer than the longest job; 0s: as each is shipped" },
 
 	{ .name = "ack", .type = QB_OPT_CHOICE, .group = QB_GROUP_DURABILITY, .cmds = RUNS,
 	  .value = "MODE", SETS(run.ack), .choices = ack_modes, .preset = "durable",
@@ -381,6 +387,7 @@ static char *value_text(const struct qb_opt *opt, const struct qb_opts *opts)
 	case QB_OPT_TEXT:
 	case QB_OPT_WORD:
 	case QB_OPT_WORDS:
+	case QB_OPT_LIBS:
 	case QB_OPT_SCENARIO:
 		memcpy(&text, at, sizeof(text));
 		return qb_xstrdup(text ? text : "");

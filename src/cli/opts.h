@@ -41,6 +41,7 @@ enum qb_opt_type {
 	QB_OPT_CHOICE,                  /* uint32_t or uint64_t: the value of the word */
 	QB_OPT_WORD,                    /* const char *: one of the words */
 	QB_OPT_WORDS,                   /* const char *: some of the words, by commas, each once */
+	QB_OPT_LIBS,                    /* the same, each with settings behind colons: see queue/options.h */
 	QB_OPT_SCENARIO,                /* const char *: one of the words, or a path */
 	QB_OPT_CONNINFO,                /* const char *, never shown as it is */
 };

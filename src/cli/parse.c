@@ -12,6 +12,7 @@
 #include "base/num.h"
 #include "base/strbuf.h"
 #include "cli/cmd.h"
+#include "queue/queue.h"
 #include "shm/status.h"
 
 #define NAMES_MAX 64
@@ -153,6 +154,19 @@ static int read_choice(struct parse *p, const struct qb_opt *opt, const char *te
 	return unknown_word(p, opt, text);
 }
 
+/* A library, and behind colons settings of its own. */
+static int check_lib(struct parse *p, const struct qb_opt *opt, const char *text)
+{
+	struct qb_queue_spec spec;
+	struct qb_err err = { 0 };
+	char name[QB_QUEUE_LABEL_BYTES];
+
+	snprintf(name, sizeof(name), "%.*s", (int)strcspn(text, ":"), text);
+	if (!has_word(qb_opt_words(opt), name))
+		return unknown_word(p, opt, name);
+	return qb_queue_spec_parse(text, &spec, &err) < 0 ? bad_value(p, opt, "%s", err.text) : 0;
+}
+
 static int check_words(struct parse *p, const struct qb_opt *opt, const char *text)
 {
 	const char *seen[NAMES_MAX + 1] = { NULL };
@@ -161,9 +175,13 @@ static int check_words(struct parse *p, const struct qb_opt *opt, const char *te
 	int ret = 0;
 
 	while (!ret && (word = strsep(&rest, ","))) {
-		if (!has_word(qb_opt_words(opt), word))
+		if (opt->type == QB_OPT_LIBS)
+			ret = check_lib(p, opt, word);
+		else if (!has_word(qb_opt_words(opt), word))
 			ret = unknown_word(p, opt, word);
-		else if (has_word(seen, word))
+		if (ret)
+			break;
+		if (has_word(seen, word))
 			ret = bad_value(p, opt, "\"%s\" is named twice", word);
 		else if (n < NAMES_MAX)
 			seen[n++] = word;
@@ -231,6 +249,7 @@ static int store(struct parse *p, const struct qb_opt *opt, const char *text)
 		is_text = 1;
 		break;
 	case QB_OPT_WORDS:
+	case QB_OPT_LIBS:
 		ret = check_words(p, opt, text);
 		is_text = 1;
 		break;

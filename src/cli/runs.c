@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/host.h"
 #include "base/log.h"
 #include "base/strbuf.h"
@@ -25,7 +26,7 @@ struct runs {
 	struct qb_run_config *cfg;
 	struct qb_scenario sc;
 	char *libs_text;
-	const char *libs[LIBS_MAX];
+	struct qb_queue_spec libs[LIBS_MAX];
 	size_t libs_count;
 	struct qb_server *server;
 	struct qb_run_result *results;
@@ -42,25 +43,45 @@ static void raise_status(struct runs *r, int status)
 		r->status = status;
 }
 
+/* A worker at a long job must not be taken for dead. */
+static int set_lease(const struct runs *r, struct qb_queue_spec *spec, struct qb_err *err)
+{
+	char text[32];
+	uint64_t longest_ns = 0;
+
+	if (r->cfg->lease_ns == 0)
+		return 0;
+	for (uint32_t i = 0; i < r->sc.kinds_count; i++)
+		if (r->sc.kinds[i].work_ms_max * QB_NS_PER_MS > longest_ns)
+			longest_ns = r->sc.kinds[i].work_ms_max * QB_NS_PER_MS;
+	if (r->cfg->lease_ns <= longest_ns)
+		return qb_err_set(err, QB_EUSAGE, "--lease must be longer than the longest job of the scenario, which takes %.1f s",
+				  (double)longest_ns / 1e9);
+	snprintf(text, sizeof(text), "%llums", (unsigned long long)(r->cfg->lease_ns / QB_NS_PER_MS));
+	return qb_queue_spec_set(spec, QB_QUEUE_LEASE_OPTION, text, err);
+}
+
 static int split_libs(struct runs *r, struct qb_err *err)
 {
 	char *save = NULL;
 
 	r->libs_text = qb_xstrdup(r->cfg->libs);
 	for (char *name = strtok_r(r->libs_text, ",", &save); name; name = strtok_r(NULL, ",", &save)) {
-		const struct qb_queue_ops *ops = qb_queue_find(name);
-
-		if (!ops)
-			return qb_err_set(err, QB_EUSAGE, "there is no library \"%s\"; see 'qbench list'", name);
 		if (r->libs_count == LIBS_MAX)
 			return qb_err_set(err, QB_EUSAGE, "at most %d libraries in one invocation", LIBS_MAX);
+		if (qb_queue_spec_parse(name, &r->libs[r->libs_count], err) < 0)
+			return QB_EUSAGE;
+		if (set_lease(r, &r->libs[r->libs_count], err) < 0)
+			return QB_EUSAGE;
+		const struct qb_queue_ops *ops = r->libs[r->libs_count].ops;
+
 		if (r->sc.faults.kills && r->sc.faults.victim == QB_VICTIM_SYNCER &&
 		    !(ops->flags & QB_QUEUE_NEEDS_SYNCER))
 			return qb_err_set(err, QB_EUSAGE, "--victim=syncer: %s has no syncer; choose --lib=shm", name);
 		if (r->sc.faults.kills && r->sc.faults.victim == QB_VICTIM_POSTGRES && r->cfg->postgres_url)
 			return qb_err_set(err, QB_EUSAGE, "--victim=postgres: only a private server is killed; leave "
 					  "--postgres-url away");
-		r->libs[r->libs_count++] = name;
+		r->libs_count++;
 	}
 	return 0;
 }
@@ -205,7 +226,7 @@ static void all_runs(struct runs *r)
 {
 	for (size_t lib = 0; lib < r->libs_count; lib++)
 		for (unsigned n = 0; n < r->cfg->runs; n++)
-			if (one_run(r, r->libs[lib], n) != 0)
+			if (one_run(r, r->libs[lib].label, n) != 0)
 				return;
 }
 

@@ -13,13 +13,13 @@
  */
 #include "queue/queue.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
 #include "pg/conn.h"
+#include "queue/args.h"
 #include "shm/crc.h"
 #include "sync/effect.h"
 #include "sync/schema.h"
@@ -68,40 +68,7 @@ static const char fail_sql[] =
 	"update qbench_pgtx.job set state = $2::int, attempts = attempts + 1, failures = failures + 1,"
 	" due_at = clock_timestamp() + $3::bigint * interval '1 microsecond' where job_id = $1::bigint";
 
-struct args {
-	uint64_t buf[7];
-	const char *values[7];
-	int lengths[7], formats[7], n;
-};
-
-static void arg_i64(struct args *a, int64_t v)
-{
-	uint64_t be = htobe64((uint64_t)v);
-
-	memcpy(&a->buf[a->n], &be, 8);
-	a->values[a->n] = (const char *)&a->buf[a->n];
-	a->lengths[a->n] = 8;
-	a->formats[a->n++] = 1;
-}
-
-static void arg_i32(struct args *a, int32_t v)
-{
-	uint32_t be = htobe32((uint32_t)v);
-
-	memcpy(&a->buf[a->n], &be, 4);
-	a->values[a->n] = (const char *)&a->buf[a->n];
-	a->lengths[a->n] = 4;
-	a->formats[a->n++] = 1;
-}
-
-static void arg_bytes(struct args *a, const void *data, uint32_t bytes)
-{
-	a->values[a->n] = bytes ? data : "";
-	a->lengths[a->n] = (int)bytes;
-	a->formats[a->n++] = 1;
-}
-
-static int run(PGconn *conn, const char *name, const struct args *a, PGresult **res, struct qb_err *err)
+static int run(PGconn *conn, const char *name, const struct qb_sql_args *a, PGresult **res, struct qb_err *err)
 {
 	return qb_pg_exec_prepared(conn, name, a->n, a->values, a->lengths, a->formats, 1, res, err);
 }
@@ -190,15 +157,15 @@ static int pgtx_open(const struct qb_queue_env *env, struct qb_queue **out, stru
 static int pgtx_enqueue(struct qb_queue *q, const struct qb_submit *job, struct qb_queue_ticket *ticket,
 			struct qb_err *err)
 {
-	struct args a = { .n = 0 };
+	struct qb_sql_args a = { .n = 0 };
 
-	arg_i64(&a, (int64_t)job->job_id);
-	arg_i32(&a, (int32_t)job->tenant);
-	arg_i32(&a, job->kind);
-	arg_i32(&a, job->error_class);
-	arg_i32(&a, job->max_attempts);
-	arg_i32(&a, (int32_t)job->work_us);
-	arg_bytes(&a, job->payload, job->payload_bytes);
+	qb_arg_i64(&a, (int64_t)job->job_id);
+	qb_arg_i32(&a, (int32_t)job->tenant);
+	qb_arg_i32(&a, job->kind);
+	qb_arg_i32(&a, job->error_class);
+	qb_arg_i32(&a, job->max_attempts);
+	qb_arg_i32(&a, (int32_t)job->work_us);
+	qb_arg_bytes(&a, job->payload, job->payload_bytes);
 	ticket->a = job->job_id;
 	ticket->b = 0;
 	return run(q->lane[0], "enqueue", &a, NULL, err);
@@ -243,7 +210,7 @@ static int read_row(const PGresult *res, struct qb_queue_job *job)
 static int pgtx_claim(struct qb_queue *q, unsigned lane, struct qb_queue_job *job, struct qb_err *err)
 {
 	PGconn *conn = q->lane[lane];
-	struct args none = { .n = 0 };
+	struct qb_sql_args none = { .n = 0 };
 	PGresult *res = NULL;
 	int rc = qb_pg_exec(conn, "begin", err);
 
@@ -288,26 +255,26 @@ static int pgtx_effect(struct qb_queue *q, struct qb_queue_job *job, const void 
 static int pgtx_complete(struct qb_queue *q, struct qb_queue_job *job, const void *result, uint32_t bytes,
 			 struct qb_err *err)
 {
-	struct args a = { .n = 0 };
+	struct qb_sql_args a = { .n = 0 };
 
 	(void)result;           /* the textbook table has no room for one */
 	(void)bytes;
-	arg_i64(&a, (int64_t)job->job_id);
+	qb_arg_i64(&a, (int64_t)job->job_id);
 	int rc = run(q->lane[job->lane], "complete", &a, NULL, err);
 
 	return rc < 0 ? rc : qb_pg_exec(q->lane[job->lane], "commit", err);
 }
 
-static int pgtx_fail(struct qb_queue *q, struct qb_queue_job *job, int permanent, uint64_t due_ns, int *final,
+static int pgtx_fail(struct qb_queue *q, struct qb_queue_job *job, int permanent, uint64_t *due_ns, int *final,
 		     struct qb_err *err)
 {
-	struct args a = { .n = 0 };
+	struct qb_sql_args a = { .n = 0 };
 	uint64_t now = qb_now_ns();
 
 	*final = permanent || job->failures + 1 >= job->max_attempts;
-	arg_i64(&a, (int64_t)job->job_id);
-	arg_i32(&a, *final ? ROW_DISCARDED : ROW_QUEUED);
-	arg_i64(&a, due_ns > now ? (int64_t)((due_ns - now) / QB_NS_PER_US) : 0);
+	qb_arg_i64(&a, (int64_t)job->job_id);
+	qb_arg_i32(&a, *final ? ROW_DISCARDED : ROW_QUEUED);
+	qb_arg_i64(&a, *due_ns > now ? (int64_t)((*due_ns - now) / QB_NS_PER_US) : 0);
 	int rc = run(q->lane[job->lane], "fail", &a, NULL, err);
 
 	return rc < 0 ? rc : qb_pg_exec(q->lane[job->lane], "commit", err);

@@ -31,15 +31,20 @@
 
 #include "base/err.h"
 #include "base/outcome.h"
+#include "queue/options.h"
 #include "shm/job.h"
 #include "shm/segment.h"
 
-#define QB_QUEUE_ABI 1
+#define QB_QUEUE_ABI 2
 
 enum qb_queue_flag {
 	QB_QUEUE_NEEDS_SYNCER = 1,      /* jobs live in the segment; a syncer makes them durable */
 	QB_QUEUE_IN_SEGMENT = 2,        /* recovery of the segment decides its jobs */
 	QB_QUEUE_ENQUEUE_WAITS = 4,     /* enqueue() is a round trip and its own acknowledgement: the driver uses threads */
+	QB_QUEUE_OWN_RETRIES = 8,       /* fail() decides by the queue's own policy when the next attempt is due */
+	QB_QUEUE_LEASED = 16,           /* jobs of a dead worker come back by a time-out of the queue's, or never: what is
+					 * still held at the end is a finding, and no failure of the run */
+	QB_QUEUE_MAY_LOSE = 32,         /* keeps something in memory that a kill takes with it: a lost job is a finding, too */
 };
 
 /* What every process that opens a queue is given. Outlives the handle. */
@@ -49,6 +54,7 @@ struct qb_queue_env {
 	uint32_t role;                  /* QB_ROLE_DRIVER: producer; QB_ROLE_WORKER: consumer */
 	const char *conninfo;           /* Postgres */
 	uint64_t poll_ns;               /* longest sleep of a consumer without looking */
+	const char *options;            /* the queue's own settings, see options.h; NULL is "" */
 };
 
 /* A claimed job. The first part is the queue's to fill at claim; token and slot_idx are for the record. */
@@ -82,6 +88,7 @@ struct qb_queue_ops {
 	const char *name;               /* as in --lib */
 	const char *summary;            /* one line for `qbench list` */
 	unsigned flags;                 /* enum qb_queue_flag */
+	const struct qb_queue_option *options;  /* what can be set of it; NULL: nothing */
 
 	/*
 	 * Driver, once per run, before any other process opens the queue: bring the tables into an
@@ -99,6 +106,13 @@ struct qb_queue_ops {
 	 */
 	int (*enqueue)(struct qb_queue *q, const struct qb_submit *job, struct qb_queue_ticket *ticket,
 		       struct qb_err *err);
+	/*
+	 * Producer; NULL where the queue has no unique keys. As enqueue(), but for a job that is to be there once:
+	 * QB_DUPLICATE, and nothing changed, when the queue refuses it because of another one with that key. What counts
+	 * as another one (queued, running, done) is the queue's own rule.
+	 */
+	int (*enqueue_unique)(struct qb_queue *q, const struct qb_submit *job, const char *key,
+			      struct qb_queue_ticket *ticket, struct qb_err *err);
 	/* Producer. 1: what the run's ack mode promises is true for that job; 0: not yet. Never blocks. */
 	int (*acknowledged)(struct qb_queue *q, const struct qb_queue_ticket *ticket);
 
@@ -117,10 +131,11 @@ struct qb_queue_ops {
 	int (*complete)(struct qb_queue *q, struct qb_queue_job *job, const void *result, uint32_t bytes,
 			struct qb_err *err);
 	/*
-	 * The attempt failed; the next one not before due_ns (0: at once). *final: it was the last
-	 * (permanent, or failures + 1 >= max_attempts). 0; QB_EFENCED.
+	 * The attempt failed; the next one not before *due_ns (0: at once), which a queue with QB_QUEUE_OWN_RETRIES
+	 * replaces by what it made of it. *final: it was the last (permanent, or failures + 1 >= max_attempts).
+	 * 0; QB_EFENCED.
 	 */
-	int (*fail)(struct qb_queue *q, struct qb_queue_job *job, int permanent, uint64_t due_ns, int *final,
+	int (*fail)(struct qb_queue *q, struct qb_queue_job *job, int permanent, uint64_t *due_ns, int *final,
 		    struct qb_err *err);
 	/* Claimed, not started, given back. 0; QB_EFENCED. */
 	int (*release)(struct qb_queue *q, struct qb_queue_job *job, struct qb_err *err);

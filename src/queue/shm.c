@@ -199,11 +199,11 @@ static int shm_complete(struct qb_queue *q, struct qb_queue_job *job, const void
 	return rc;
 }
 
-static int shm_fail(struct qb_queue *q, struct qb_queue_job *job, int permanent, uint64_t due_ns, int *final,
+static int shm_fail(struct qb_queue *q, struct qb_queue_job *job, int permanent, uint64_t *due_ns, int *final,
 		    struct qb_err *err)
 {
 	struct qb_held held = held_of(job);
-	int rc = qb_job_fail(q->env.seg, q->env.seat, &held, permanent, due_ns, final);
+	int rc = qb_job_fail(q->env.seg, q->env.seat, &held, permanent, *due_ns, final);
 
 	(void)err;
 	job->token = held.word;

@@ -30,7 +30,7 @@ struct qb_meta {
 	uint32_t format, layout_major, layout_minor;
 
 	char run_id[96];                /* <lib>-<scenario>-<unix seconds> */
-	char lib[32];
+	char lib[96];                   /* with its settings: "river:fetch-cooldown=2ms" */
 	char scenario[64];
 	uint64_t duration_ns;
 	uint32_t rate;                  /* per second */

@@ -1,18 +1,17 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/driver.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/utsname.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fdio.h"
-#include "base/host.h"
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/strbuf.h"
@@ -100,14 +99,20 @@ static int make_segment_dir(struct qb_driver *d, struct qb_err *err)
 static int make_dirs(struct qb_driver *d, struct qb_err *err)
 {
 	struct qb_run_result *r = d->result;
-	char *run_id = r->meta.run_id;
+	char *run_id = r->meta.run_id, lib[32];
+
+	/* As much of it as a name needs: a number behind keeps two apart. */
+	snprintf(lib, sizeof(lib), "%.31s", d->spec.label);
+	for (char *c = lib; *c; c++)
+		if (!isalnum((unsigned char)*c))
+			*c = '-';
 	int rc = qb_mkdir_p(d->cfg->results_dir, 0755, err);
 
 	if (rc < 0)
 		return qb_err_context(err, "--results-dir");
 	/* Two runs within a second get a number behind. */
 	for (unsigned n = 1; n < 1000; n++) {
-		int len = snprintf(run_id, sizeof(r->meta.run_id), "%s-%s-%llu", d->ops->name, d->sc->name,
+		int len = snprintf(run_id, sizeof(r->meta.run_id), "%s-%s-%llu", lib, d->sc->name,
 				   (unsigned long long)(r->meta.started_wall_ns / QB_NS_PER_S));
 
 		if (n > 1 && len < (int)sizeof(r->meta.run_id))
@@ -130,56 +135,6 @@ static int make_dirs(struct qb_driver *d, struct qb_err *err)
 	}
 	r->dir[0] = 0;
 	return qb_err_set(err, QB_EUSAGE, "%s is full of runs of this second", d->cfg->results_dir);
-}
-
-static void describe(struct qb_driver *d)
-{
-	struct qb_meta *m = &d->result->meta;
-	const struct qb_scenario *sc = d->sc;
-	char text[96];
-
-	strncpy(m->lib, d->ops->name, sizeof(m->lib) - 1);
-	memcpy(m->scenario, sc->name, sizeof(sc->name) < sizeof(m->scenario) ? sizeof(sc->name) : sizeof(m->scenario));
-	m->duration_ns = sc->duration_ns;
-	m->rate = sc->rate;
-	m->tenants = sc->tenants;
-	m->tenant_skew = sc->tenant_skew;
-	m->seed = sc->seed;
-	m->workers = sc->workers ? sc->workers : QB_SCENARIO_WORKERS_DEFAULT;
-	m->slots = (uint32_t)d->cfg->slots;
-	strcpy(m->ack, d->ops->flags & QB_QUEUE_IN_SEGMENT && d->cfg->ack == QB_ACK_SHM ? "shm" : "durable");
-	strcpy(m->ambiguous, !(d->ops->flags & QB_QUEUE_IN_SEGMENT) ? "retry" :
-	       d->cfg->ambiguous == QB_EFFECT_OPAQUE ? "park" :
-	       d->cfg->ambiguous == QB_EFFECT_TRANSACTIONAL ? "resolve" : "retry");
-	strcpy(m->backoff, d->cfg->backoff == QB_BACKOFF_POW4 ? "pow4" : "immediate");
-	snprintf(m->qbench_version, sizeof(m->qbench_version), "%s", PACKAGE_VERSION);
-	snprintf(m->server_version, sizeof(m->server_version), "%s", qb_server_version(d->server));
-	struct utsname host;
-
-	if (uname(&host) == 0)
-		snprintf(m->host, sizeof(m->host), "%.60s %.30s", host.sysname, host.release);
-	m->kinds_count = sc->kinds_count < QB_META_KINDS_MAX ? sc->kinds_count : QB_META_KINDS_MAX;
-	for (uint32_t i = 0; i < m->kinds_count; i++)
-		snprintf(m->kinds[i], sizeof(m->kinds[i]), "%s", sc->kinds[i].name);
-	m->error_classes_count = QB_ERROR_CLASS_COUNT;
-	for (unsigned i = 0; i < QB_ERROR_CLASS_COUNT; i++)
-		snprintf(m->error_classes[i], sizeof(m->error_classes[i]), "%s", qb_error_class_name(i));
-	snprintf(text, sizeof(text), "%u", sc->faults.kills);
-	qb_meta_setting(m, "kills planned", text);
-	qb_meta_setting(m, "victim planned", qb_victim_name(sc->faults.victim));
-	snprintf(text, sizeof(text), "%d", MAX_ATTEMPTS);
-	qb_meta_setting(m, "max_attempts", text);
-	qb_meta_setting(m, "server", qb_server_is_private(d->server) ? "private" : "given");
-	snprintf(text, sizeof(text), "%zu", d->plan.count);
-	qb_meta_setting(m, "planned", text);
-	struct qb_host facts;
-	char key[32], value[96];
-
-	qb_host_read(&facts);
-	for (unsigned i = 0; qb_host_fact(&facts, i, key, sizeof(key), value, sizeof(value)); i++)
-		qb_meta_setting(m, key, value);
-	for (size_t i = 0; i < d->cfg->settings_count; i++)
-		qb_meta_setting(m, d->cfg->settings[i].key, d->cfg->settings[i].value);
 }
 
 static int make_segment(struct qb_driver *d, struct qb_err *err)
@@ -232,7 +187,7 @@ static int take_seat(struct qb_driver *d, struct qb_err *err)
 	qb_event_open(&d->log, &d->seg, d->seat, QB_OVERFLOW_DROP);
 	d->env = (struct qb_queue_env){
 		.seg = &d->seg, .seat = d->seat, .role = QB_ROLE_DRIVER,
-		.conninfo = qb_server_conninfo(d->server), .poll_ns = d->cfg->poll_ns,
+		.conninfo = qb_server_conninfo(d->server), .poll_ns = d->cfg->poll_ns, .options = d->spec.options,
 	};
 	return 0;
 }
@@ -256,7 +211,7 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 	rc = make_dirs(d, err);
 	if (rc < 0)
 		return rc;
-	describe(d);
+	qb_describe_run(d, MAX_ATTEMPTS);
 	rc = make_segment(d, err);
 	if (rc == 0)
 		rc = take_seat(d, err);
@@ -529,14 +484,15 @@ int qb_run_one(const struct qb_run_config *cfg, const struct qb_scenario *scenar
 	       unsigned run_no, struct qb_server *server, struct qb_run_result *result, struct qb_err *err)
 {
 	struct qb_driver d = {
-		.cfg = cfg, .sc = scenario, .ops = qb_queue_find(lib), .server = server, .result = result,
+		.cfg = cfg, .sc = scenario, .server = server, .result = result,
 		.seg = { .fd = -1 }, .parent_fd = -1,
 	};
 	char label[128];
 
 	memset(result, 0, sizeof(*result));
-	if (!d.ops)
-		return qb_err_set(err, QB_EUSAGE, "there is no library \"%s\"", lib);
+	if (qb_queue_spec_parse(lib, &d.spec, err) < 0)
+		return QB_EUSAGE;
+	d.ops = d.spec.ops;
 	snprintf(label, sizeof(label), "%s %s", lib, scenario->name);
 	if (cfg->runs > 1)
 		snprintf(label, sizeof(label), "%s %s (%u of %llu)", lib, scenario->name, run_no + 1,

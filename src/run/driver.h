@@ -20,7 +20,8 @@
 struct qb_driver {
 	const struct qb_run_config *cfg;
 	const struct qb_scenario *sc;
-	const struct qb_queue_ops *ops;
+	struct qb_queue_spec spec;
+	const struct qb_queue_ops *ops; /* of the spec */
 	struct qb_server *server;
 	struct qb_run_result *result;
 
@@ -58,6 +59,9 @@ int qb_tend_poll(struct qb_driver *d, struct qb_err *err);
 int qb_tend_stop(struct qb_driver *d, struct qb_err *err);
 /* Nobody of this run lives afterwards. */
 void qb_tend_kill_all(struct qb_driver *d);
+
+/* describe.c: fills d->result->meta from the configuration, the scenario, the queue and the host. */
+void qb_describe_run(struct qb_driver *d, unsigned max_attempts);
 
 /* driver.c: wait until the queue is empty; used by recover.c as well. *drained says whether it is. 0 or negative. */
 int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err);

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libqb-run.a
 %C%_libqb_run_a_SOURCES = \
+	%D%/describe.c \
 	%D%/driver.c %D%/driver.h \
 	%D%/enqueuers.c %D%/enqueuers.h \
 	%D%/faults.c %D%/faults.h \

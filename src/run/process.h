@@ -62,5 +62,7 @@ int qb_syncer_process_main(struct qb_process *p);
 
 /* The environment variable in which a parent is handed the conninfo: not on a command line, where others could read it. */
 #define QB_CONNINFO_ENV "QBENCH_INTERNAL_CONNINFO"
+/* And the settings of the queue. */
+#define QB_OPTIONS_ENV "QBENCH_INTERNAL_QUEUE_OPTIONS"
 
 #endif

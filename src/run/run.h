@@ -30,7 +30,7 @@ enum qb_effects_at {
 
 /* What the command line says; cli/opts.c fills it, its defaults are there. */
 struct qb_run_config {
-	const char *libs;               /* "shm,pgtx" */
+	const char *libs;               /* "shm,pgtx", "river:fetch-cooldown=2ms": see queue/options.h */
 	const char *scenario;           /* name or path */
 	const char *postgres_url;       /* NULL: a private server */
 	const char *results_dir;
@@ -44,6 +44,7 @@ struct qb_run_config {
 	uint64_t replicas;              /* standby servers that must have a commit before its jobs leave the segment */
 	uint64_t ambiguous;             /* enum qb_effect_class */
 	uint64_t effects;               /* enum qb_effects_at */
+	uint64_t lease_ns;              /* for queues that have such a setting; 0: as they are shipped */
 	uint64_t backoff;               /* enum qb_backoff */
 	uint64_t jitter_permille;       /* 0..500 */
 	uint64_t poll_ns;               /* pgtx: how often a worker looks without a notification */

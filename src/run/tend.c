@@ -51,30 +51,32 @@ static __attribute__((noreturn)) void exec_parent(const struct qb_driver *d, cha
 	_exit(127);
 }
 
-/* Ours and the connection string. */
-static char **make_environment(const char *conninfo, char **own)
+/* Ours, the connection string and the settings of the queue. */
+static char **make_environment(const struct qb_driver *d, char *own[2])
 {
 	size_t n = 0;
 
 	while (environ[n])
 		n++;
-	char **envp = qb_xcalloc(n + 2, sizeof(*envp));
+	char **envp = qb_xcalloc(n + 3, sizeof(*envp));
 
 	memcpy(envp, environ, n * sizeof(*envp));
-	*own = envp[n] = qb_xasprintf("%s=%s", QB_CONNINFO_ENV, conninfo);
+	own[0] = envp[n] = qb_xasprintf("%s=%s", QB_CONNINFO_ENV, qb_server_conninfo(d->server));
+	own[1] = envp[n + 1] = qb_xasprintf("%s=%s", QB_OPTIONS_ENV, d->env.options ? d->env.options : "");
 	return envp;
 }
 
 int qb_tend_start(struct qb_driver *d, struct qb_err *err)
 {
-	char *own, **envp = make_environment(qb_server_conninfo(d->server), &own);
+	char *own[2], **envp = make_environment(d, own);
 	pid_t self = getpid(), pid = fork();
 
 	if (pid == 0)
 		exec_parent(d, envp, self);
 	int why = errno;
 
-	free(own);
+	free(own[0]);
+	free(own[1]);
 	free(envp);
 	if (pid < 0)
 		return qb_err_errno(err, why, "could not start the parent process");

@@ -87,7 +87,7 @@ static int end_failed(struct worker *w, struct lane *l, struct qb_err *err)
 	int final = 0;
 	uint64_t work_ns = qb_now_ns() - l->started_ns;
 	uint64_t due_ns = next_attempt_ns(w, l->job.failures + 1u);
-	int rc = w->ops->fail(w->q, &l->job, l->job.error_class == QB_ERROR_CLASS_PERMANENT, due_ns, &final, err);
+	int rc = w->ops->fail(w->q, &l->job, l->job.error_class == QB_ERROR_CLASS_PERMANENT, &due_ns, &final, err);
 
 	QB_FAULT("worker.fail.after-call");
 	if (rc == QB_EFENCED) {
@@ -291,6 +291,7 @@ int qb_worker_main(struct qb_process *p)
 			.role = QB_ROLE_WORKER,
 			.conninfo = p->conninfo,
 			.poll_ns = p->seg->cfg.poll_ns,
+			.options = getenv(QB_OPTIONS_ENV),
 		},
 		.lanes = p->seg->cfg.slots_per_worker,
 	};

@@ -79,7 +79,7 @@ struct qb_identity {
 #define QB_IDENTITIES_MAX 24
 
 struct qb_summary {
-	char run_id[96], lib[32], scenario[64];
+	char run_id[96], lib[96], scenario[64];
 	uint64_t planned, submitted, acknowledged, enqueue_failed;
 	uint64_t unacknowledged;                /* submitted, neither acknowledged nor refused */
 	uint64_t unacknowledged_known;          /* not acknowledged, and yet the queue had them */

@@ -133,7 +133,7 @@ static inline int fail_it(struct bench *b, struct qb_queue *q, struct qb_queue_j
 	struct qb_err err = { 0 };
 	int final = -1;
 
-	ck_ok(b->ops->fail(q, job, permanent, due_ns, &final, &err), err);
+	ck_ok(b->ops->fail(q, job, permanent, &due_ns, &final, &err), err);
 	return final;
 }
 

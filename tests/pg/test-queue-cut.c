@@ -133,6 +133,7 @@ START_TEST(late_end_of_a_job_that_was_decided_is_refused)
 	struct qb_err err = { 0 };
 	struct told t;
 	struct bench b;
+	uint64_t at_once = 0;
 	int final;
 
 	bench_open(&b, _i, "late");
@@ -153,7 +154,7 @@ START_TEST(late_end_of_a_job_that_was_decided_is_refused)
 		end(&b, q, &job);
 	}
 	ck_assert_int_eq(b.ops->complete(zombie, &late[0], "late", 4, &err), QB_EFENCED);
-	ck_assert_int_eq(b.ops->fail(zombie, &late[1], 0, 0, &final, &err), QB_EFENCED);
+	ck_assert_int_eq(b.ops->fail(zombie, &late[1], 0, &at_once, &final, &err), QB_EFENCED);
 	job = late[2];
 	ck_assert_int_eq(b.ops->start(zombie, &job, &err), QB_EFENCED);
 	ck_assert_int_eq(b.ops->release(zombie, &late[2], &err), QB_EFENCED);

@@ -119,13 +119,14 @@ static void consume(struct cut *x, uint64_t *next)
 		enqueue(&x->b, first + i, 3);
 	struct qb_queue *q = open_through(x, QB_ROLE_WORKER, x->b.w.worker, x->conninfo, &err);
 	struct qb_queue_job job;
+	uint64_t due_ns = qb_now_ns() + 3600 * QB_NS_PER_S;
 
 	for (int i = 0; q && i < CONSUMER_JOBS; i++) {
 		if (x->b.ops->claim(q, 0, &job, &err) != QB_OK || x->b.ops->start(q, &job, &err) < 0)
 			break;
 		ck_cut(job.job_id == first + (uint64_t)i, x);
 		int rc = i == 0 ? x->b.ops->complete(q, &job, "r", 1, &err) :
-			x->b.ops->fail(q, &job, i == 2, qb_now_ns() + 3600 * QB_NS_PER_S, &final, &err);
+			x->b.ops->fail(q, &job, i == 2, &due_ns, &final, &err);
 
 		if (rc < 0)
 			break;

@@ -1,0 +1,76 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What a run is, for its record: whoever reads that needs nothing else. */
+#include <stdio.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "base/host.h"
+#include "run/driver.h"
+#include "run/server.h"
+
+/* Every setting of the queue, also those that are as they are shipped. */
+static void describe_queue(struct qb_driver *d)
+{
+	const struct qb_queue_option *o = d->ops->options;
+	uint64_t values[QB_QUEUE_OPTIONS_MAX];
+
+	if (!o || qb_queue_options_parse(d->ops, d->spec.options, values, NULL) < 0)
+		return;
+	for (size_t i = 0; o[i].name; i++) {
+		char key[32], value[96];
+
+		snprintf(key, sizeof(key), "%s %s", d->ops->name, o[i].name);
+		qb_meta_setting(&d->result->meta, key, qb_queue_option_text(&o[i], values[i], value, sizeof(value)));
+	}
+}
+
+void qb_describe_run(struct qb_driver *d, unsigned max_attempts)
+{
+	struct qb_meta *m = &d->result->meta;
+	const struct qb_scenario *sc = d->sc;
+	char text[96];
+
+	snprintf(m->lib, sizeof(m->lib), "%s", d->spec.label);
+	memcpy(m->scenario, sc->name, sizeof(sc->name) < sizeof(m->scenario) ? sizeof(sc->name) : sizeof(m->scenario));
+	m->duration_ns = sc->duration_ns;
+	m->rate = sc->rate;
+	m->tenants = sc->tenants;
+	m->tenant_skew = sc->tenant_skew;
+	m->seed = sc->seed;
+	m->workers = sc->workers ? sc->workers : QB_SCENARIO_WORKERS_DEFAULT;
+	m->slots = (uint32_t)d->cfg->slots;
+	strcpy(m->ack, d->ops->flags & QB_QUEUE_IN_SEGMENT && d->cfg->ack == QB_ACK_SHM ? "shm" : "durable");
+	strcpy(m->ambiguous, !(d->ops->flags & QB_QUEUE_IN_SEGMENT) ? "retry" :
+	       d->cfg->ambiguous == QB_EFFECT_OPAQUE ? "park" :
+	       d->cfg->ambiguous == QB_EFFECT_TRANSACTIONAL ? "resolve" : "retry");
+	strcpy(m->backoff, d->cfg->backoff == QB_BACKOFF_POW4 ? "pow4" : "immediate");
+	snprintf(m->qbench_version, sizeof(m->qbench_version), "%s", PACKAGE_VERSION);
+	snprintf(m->server_version, sizeof(m->server_version), "%s", qb_server_version(d->server));
+	struct utsname host;
+
+	if (uname(&host) == 0)
+		snprintf(m->host, sizeof(m->host), "%.60s %.30s", host.sysname, host.release);
+	m->kinds_count = sc->kinds_count < QB_META_KINDS_MAX ? sc->kinds_count : QB_META_KINDS_MAX;
+	for (uint32_t i = 0; i < m->kinds_count; i++)
+		snprintf(m->kinds[i], sizeof(m->kinds[i]), "%s", sc->kinds[i].name);
+	m->error_classes_count = QB_ERROR_CLASS_COUNT;
+	for (unsigned i = 0; i < QB_ERROR_CLASS_COUNT; i++)
+		snprintf(m->error_classes[i], sizeof(m->error_classes[i]), "%s", qb_error_class_name(i));
+	snprintf(text, sizeof(text), "%u", sc->faults.kills);
+	qb_meta_setting(m, "kills planned", text);
+	qb_meta_setting(m, "victim planned", qb_victim_name(sc->faults.victim));
+	snprintf(text, sizeof(text), "%u", max_attempts);
+	qb_meta_setting(m, "max_attempts", text);
+	qb_meta_setting(m, "server", qb_server_is_private(d->server) ? "private" : "given");
+	snprintf(text, sizeof(text), "%zu", d->plan.count);
+	qb_meta_setting(m, "planned", text);
+	struct qb_host facts;
+	char key[32], value[96];
+
+	qb_host_read(&facts);
+	for (unsigned i = 0; qb_host_fact(&facts, i, key, sizeof(key), value, sizeof(value)); i++)
+		qb_meta_setting(m, key, value);
+	for (size_t i = 0; i < d->cfg->settings_count; i++)
+		qb_meta_setting(m, d->cfg->settings[i].key, d->cfg->settings[i].value);
+	describe_queue(d);
+}
