@@ -16,7 +16,7 @@ static const struct qb_queue_option table[] = {
 	[LIMIT] = { "limit", QB_QUEUE_COUNT, NULL, 1, 10, "4", "" },
 	[MODE] = { "mode", QB_QUEUE_CHOICE, modes, 0, 0, "library", "" },
 	[LEASE] = { "lease", QB_QUEUE_DURATION, NULL, 0, 7200 * QB_NS_PER_S, "1h", "" },
-	{ NULL },
+	{ .name = NULL },
 };
 static const struct qb_queue_ops queue = { .name = "q", .options = table };
 
