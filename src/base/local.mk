@@ -6,6 +6,7 @@ noinst_LIBRARIES += %D%/libqb-base.a
 	%D%/err.c %D%/err.h \
 	%D%/fdio.c %D%/fdio.h \
 	%D%/host.c %D%/host.h \
+	%D%/keyset.h \
 	%D%/log.c %D%/log.h \
 	%D%/num.c %D%/num.h \
 	%D%/outcome.h \

@@ -35,6 +35,8 @@ static void list_libraries(void)
 		printf("  %-26s %s\n", qb_queues[i]->name, qb_queues[i]->summary);
 		for (o = qb_queues[i]->options; o && o->name; o++)
 			printf("      :%s=%s  %s\n", o->name, o->preset, o->help);
+		if (qb_queues[i]->enqueue_unique)
+			printf("      takes unique keys\n");
 	}
 }
 
@@ -49,9 +51,15 @@ static int list_scenarios(struct qb_err *err)
 	for (; *names; names++) {
 		if (qb_scenario_load(*names, &sc, err))
 			return err->code;
-		printf("  %-26s %9s %5u/s %8u %6u\n", *names,
-		       qb_format_duration(duration, sizeof(duration), sc.duration_ns), sc.rate,
-		       sc.workers ? sc.workers : QB_SCENARIO_WORKERS_DEFAULT, sc.faults.kills);
+		unsigned workers = sc.workers ? sc.workers : QB_SCENARIO_WORKERS_DEFAULT;
+
+		if (sc.shape == QB_SHAPE_KEYS)
+			printf("  %-26s %4u keys by %2u processes %3u %6u\n", *names, sc.keys.keys, sc.keys.processes,
+			       workers, sc.keys.keys);
+		else
+			printf("  %-26s %9s %5u/s %8u %6u\n", *names,
+			       qb_format_duration(duration, sizeof(duration), sc.duration_ns), sc.rate, workers,
+			       sc.faults.kills);
 		if (qb_scenario_alias(*names))
 			printf("      another name of %s\n", qb_scenario_alias(*names));
 		else

@@ -149,6 +149,31 @@ static void print_times(const struct qb_scenario *sc, const struct qb_plan *plan
 	free(rows);
 }
 
+static void print_keys(const struct qb_scenario *sc, const struct qb_plan_totals *t)
+{
+	static const char *const when[QB_KEY_PHASES] = {
+		"nothing is queued yet, and no worker is there",
+		"what was accepted is queued, and no worker is there",
+		"a worker is running it; it does not end before all are answered",
+		"all that was accepted is completed",
+		"other keys: the worker that ran the job of the key was killed just now",
+	};
+	uint64_t each = (uint64_t)sc->keys.keys * sc->keys.processes;
+	char watch[24];
+
+	printf("Scenario %s: %s\n\n", sc->name, sc->summary);
+	printf("  keys        %u, each asked for by %u process%s at once, in %u phases, one after the other\n",
+	       sc->keys.keys, sc->keys.processes, sc->keys.processes == 1 ? "" : "es", QB_KEY_PHASES);
+	for (unsigned i = 0; i < QB_KEY_PHASES; i++)
+		printf("    %u %-9s %6llu requests: %s\n", i + 1, qb_key_phase_name(i), (unsigned long long)each, when[i]);
+	printf("  kills       %u of worker at most, in the last phase, where %u more requests give the keys to be held\n",
+	       sc->keys.keys, sc->keys.keys);
+	printf("  watch       %s after the last of them at most\n",
+	       qb_format_duration(watch, sizeof(watch), sc->keys.watch_ns));
+	printf("  jobs        %llu requests in all, seed %llu; how many of them become jobs is the result\n",
+	       (unsigned long long)t->jobs, (unsigned long long)sc->seed);
+}
+
 static int plan(struct qb_ctx *ctx, int argc, char **argv)
 {
 	struct qb_plan_totals totals;
@@ -174,6 +199,12 @@ static int plan(struct qb_ctx *ctx, int argc, char **argv)
 		return qb_cli_fail(&err);
 	}
 	qb_plan_totals(&list, &totals);
+	if (sc.shape == QB_SHAPE_KEYS) {
+		print_keys(&sc, &totals);
+		print_shares(&sc, &totals);
+		qb_plan_free(&list);
+		return QB_EXIT_DONE;
+	}
 	print_head(&sc, &totals);
 	print_work(&sc, &totals, &ctx->opts);
 	print_shares(&sc, &totals);

@@ -127,6 +127,8 @@ static void begin_section(struct parser *p, char *text)
 			 p->section_lines[i]);
 	else
 		p->section_lines[i] = p->line;
+	if (i == QB_SECTION_KEYS)
+		p->sc->shape = QB_SHAPE_KEYS;
 }
 
 /* A control character, or -1. They would travel from here into terminals and records. */
@@ -348,9 +350,15 @@ static void check_required(struct parser *p)
 	const struct qb_key *key;
 
 	for (key = qb_scenario_keys; key->name && !p->failed; key++) {
-		int line = p->section_lines[key->section];
+		int line = p->section_lines[key->section], at = p->key_lines[key - qb_scenario_keys][0];
 
-		if (!key->required || p->key_lines[key - qb_scenario_keys][0])
+		if (!qb_section_applies(key->section, p->sc) && line)
+			complain(p, line, "section [%s] does not go together with [keys]",
+				 qb_section_names[key->section]);
+		else if (!qb_key_applies(key, p->sc) && at)
+			complain(p, at, "%s: a scenario with [keys] has none, one phase follows the other",
+				 key->name);
+		if (!key->required || at || p->failed || !qb_key_applies(key, p->sc))
 			continue;
 		if (line || key->section == QB_SECTION_SCENARIO)
 			complain(p, line, "section [%s] must say %s",

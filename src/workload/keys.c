@@ -11,7 +11,7 @@
 #define IN_KIND(member) offsetof(struct qb_scenario_kind, member)
 #define DAY_NS (24.0 * 3600 * 1e9)
 
-const char *const qb_section_names[] = { "scenario", "burst", "errors", "faults", "kind", NULL };
+const char *const qb_section_names[] = { "scenario", "burst", "errors", "faults", "keys", "kind", NULL };
 
 #define ERROR_KEY(name_, class_) \
 	{ QB_SECTION_ERRORS, name_, QB_KEY_DOUBLE, IN(error_probability[class_]), 0, 0, 1, 0 }
@@ -21,8 +21,9 @@ const struct qb_key qb_scenario_keys[] = {
 	  sizeof(((struct qb_scenario *)0)->name), 0, 0, 0 },
 	{ QB_SECTION_SCENARIO, "summary", QB_KEY_TEXT, IN(summary),
 	  sizeof(((struct qb_scenario *)0)->summary), 0, 0, 0 },
-	{ QB_SECTION_SCENARIO, "duration", QB_KEY_DURATION, IN(duration_ns), 0, 1e6, DAY_NS, 1 },
-	{ QB_SECTION_SCENARIO, "rate", QB_KEY_U32, IN(rate), 0, 1, 1000000, 1 },
+	{ QB_SECTION_SCENARIO, "duration", QB_KEY_DURATION, IN(duration_ns), 0, 1e6, DAY_NS,
+	  QB_REQUIRED_OF_LOAD },
+	{ QB_SECTION_SCENARIO, "rate", QB_KEY_U32, IN(rate), 0, 1, 1000000, QB_REQUIRED_OF_LOAD },
 	{ QB_SECTION_SCENARIO, "tenants", QB_KEY_U32, IN(tenants), 0, 1, 1000000, 0 },
 	{ QB_SECTION_SCENARIO, "tenant_skew", QB_KEY_DOUBLE, IN(tenant_skew), 0, 0, 1, 0 },
 	{ QB_SECTION_SCENARIO, "seed", QB_KEY_U64, IN(seed), 0, 0, 0, 0 },
@@ -40,6 +41,10 @@ const struct qb_key qb_scenario_keys[] = {
 	{ QB_SECTION_FAULTS, "victim", QB_KEY_VICTIM, IN(faults.victim), 0, 0, 0, 0 },
 	{ QB_SECTION_FAULTS, "start", QB_KEY_DURATION, IN(faults.start_ns), 0, 0, DAY_NS, 1 },
 	{ QB_SECTION_FAULTS, "end", QB_KEY_DURATION, IN(faults.end_ns), 0, 0, DAY_NS, 1 },
+
+	{ QB_SECTION_KEYS, "keys", QB_KEY_U32, IN(keys.keys), 0, 1, 4000, 1 },
+	{ QB_SECTION_KEYS, "processes", QB_KEY_U32, IN(keys.processes), 0, 1, 64, 1 },
+	{ QB_SECTION_KEYS, "watch", QB_KEY_DURATION, IN(keys.watch_ns), 0, 1e8, DAY_NS, 0 },
 
 	{ QB_SECTION_KIND, "weight", QB_KEY_DOUBLE, IN_KIND(weight), 0, 0, 1e6, 0 },
 	/* An hour of work, and the 64 KiB that a payload may have. */
@@ -59,6 +64,26 @@ const void *qb_key_value(const struct qb_key *key, const struct qb_scenario *sc,
 	const void *base = key->section == QB_SECTION_KIND ? (const void *)&sc->kinds[kind] : sc;
 
 	return (const char *)base + key->off;
+}
+
+int qb_section_applies(enum qb_section section, const struct qb_scenario *sc)
+{
+	switch (section) {
+	case QB_SECTION_BURST:
+	case QB_SECTION_ERRORS:
+	case QB_SECTION_FAULTS:
+		return sc->shape == QB_SHAPE_LOAD;
+	case QB_SECTION_KEYS:
+		return sc->shape == QB_SHAPE_KEYS;
+	default:
+		return 1;
+	}
+}
+
+int qb_key_applies(const struct qb_key *key, const struct qb_scenario *sc)
+{
+	return qb_section_applies(key->section, sc) &&
+	       (key->required != QB_REQUIRED_OF_LOAD || sc->shape == QB_SHAPE_LOAD);
 }
 
 int qb_key_out_of_range(const struct qb_key *key, const char *value, struct qb_err *err)

@@ -16,6 +16,7 @@ enum qb_section {
 	QB_SECTION_BURST,
 	QB_SECTION_ERRORS,
 	QB_SECTION_FAULTS,
+	QB_SECTION_KEYS,
 	QB_SECTION_KIND,                /* one for each kind; the others at most once */
 	QB_SECTION_COUNT,
 };
@@ -30,6 +31,12 @@ enum qb_key_type {
 	QB_KEY_VICTIM,
 };
 
+enum qb_required {
+	QB_OPTIONAL,
+	QB_REQUIRED,
+	QB_REQUIRED_OF_LOAD,            /* and it means nothing in another shape: must not be there */
+};
+
 struct qb_key {
 	enum qb_section section;
 	const char *name;
@@ -37,7 +44,7 @@ struct qb_key {
 	size_t off;                     /* in struct qb_scenario, or in struct qb_scenario_kind */
 	size_t bytes;                   /* of a text, with its NUL */
 	double min, max;                /* of numbers and (in ns) durations, both inclusive */
-	int required;                   /* wherever its section is present */
+	int required;                   /* enum qb_required, wherever its section is present */
 };
 
 /* "burst", "kind"; the array ends with a NULL after QB_SECTION_COUNT names. */
@@ -47,6 +54,10 @@ extern const struct qb_key qb_scenario_keys[];
 
 /* The value of a key: inside kinds[kind] for those of a kind, kind is ignored for others. */
 const void *qb_key_value(const struct qb_key *key, const struct qb_scenario *sc, uint32_t kind);
+
+/* Has the scenario a use for that key, or for that section? */
+int qb_key_applies(const struct qb_key *key, const struct qb_scenario *sc);
+int qb_section_applies(enum qb_section section, const struct qb_scenario *sc);
 
 /* Which key a complaint is about, so that a parser can point at its line. NULL: about none. */
 struct qb_blame {

@@ -22,7 +22,8 @@ dist_scenario_DATA = \
 	%D%/scenarios/noisy_neighbor_saturated.ini \
 	%D%/scenarios/rate_limit_pressure.ini \
 	%D%/scenarios/notify_latency.ini \
-	%D%/scenarios/high_scale.ini
+	%D%/scenarios/high_scale.ini \
+	%D%/scenarios/idempotent_enqueue.ini
 
 EXTRA_DIST += %D%/embed.sh
 BUILT_SOURCES += %D%/builtin.c

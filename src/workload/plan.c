@@ -116,9 +116,8 @@ static uint16_t draw_error(struct builder *b)
 }
 
 /* The order of the draws is the original's, and all that makes the lists equal. */
-static void draw_job(struct builder *b, uint64_t at_ns)
+static void draw_job(struct builder *b, uint64_t at_ns, struct qb_plan_job *job)
 {
-	struct qb_plan_job *job = &b->plan->jobs[b->plan->count++];
 	const struct qb_scenario_kind *kind;
 
 	job->at_ns = at_ns;
@@ -134,6 +133,27 @@ static void draw_job(struct builder *b, uint64_t at_ns)
 	job->error_class = draw_error(b);
 }
 
+/* All requests of a key are for the same job, and come when the phase before is over: at no time that is known. */
+static void draw_keys(struct builder *b)
+{
+	struct qb_keyset set = qb_scenario_keyset(b->sc);
+	struct qb_plan_job *jobs = b->plan->jobs, job;
+
+	for (uint32_t i = 0; i < 2 * set.keys; i++) {
+		int held = i >= set.keys;
+		uint32_t key = held ? i - set.keys : i;
+
+		draw_job(b, 0, &job);
+		for (unsigned phase = held ? QB_KEY_KILLED : QB_KEY_RACE; phase < (held ? QB_KEY_PHASES : QB_KEY_KILLED);
+		     phase++)
+			for (uint32_t p = 0; p < set.processes; p++)
+				jobs[qb_keyset_id(&set, phase, key, p) - 1] = job;
+		if (held)
+			jobs[qb_keyset_id(&set, QB_KEY_HOLDER, key, 0) - 1] = job;
+	}
+	b->plan->count = qb_keyset_jobs(&set);
+}
+
 static int build_tick(struct builder *b, uint64_t tick)
 {
 	const struct qb_scenario *sc = b->sc;
@@ -146,13 +166,14 @@ static int build_tick(struct builder *b, uint64_t tick)
 	if (jobs > b->cap - b->plan->count)
 		return QB_ECORRUPT;
 	while (jobs--)
-		draw_job(b, tick * period_ns);
+		draw_job(b, tick * period_ns, &b->plan->jobs[b->plan->count++]);
 	return 0;
 }
 
 int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_err *err)
 {
 	struct builder b = { .sc = sc, .plan = plan };
+	struct qb_keyset set;
 	uint64_t tick, bound;
 	uint32_t i;
 	int ret;
@@ -161,7 +182,8 @@ int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_
 	ret = qb_scenario_check(sc, err);
 	if (ret)
 		return ret;
-	bound = jobs_bound(sc);
+	set = qb_scenario_keyset(sc);
+	bound = sc->shape == QB_SHAPE_KEYS ? qb_keyset_jobs(&set) : jobs_bound(sc);
 	if (bound > QB_PLAN_JOBS_MAX)
 		return qb_err_set(err, QB_EUSAGE,
 				  "scenario %s asks for %llu jobs, more than the %u that a plan "
@@ -176,6 +198,10 @@ int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_
 		b.weights += sc->kinds[i].weight;
 	qb_pcg_init(&b.pcg, sc->seed, sc->seed ^ SEED_MASK);
 
+	if (sc->shape == QB_SHAPE_KEYS) {
+		draw_keys(&b);
+		return 0;
+	}
 	for (tick = 1; ideal_ns(sc, tick) < sc->duration_ns; tick++) {
 		if (build_tick(&b, tick)) {
 			qb_plan_free(plan);
@@ -241,6 +267,18 @@ void qb_plan_totals(const struct qb_plan *plan, struct qb_plan_totals *totals)
 	}
 }
 
+/* Where there is no time there is a place. */
+static void print_place(const struct qb_scenario *sc, size_t idx, FILE *out)
+{
+	struct qb_keyset set = qb_scenario_keyset(sc);
+	struct qb_key_place at;
+	char key[QB_KEY_TEXT_BYTES];
+
+	if (qb_keyset_place(&set, idx + 1, &at) == 0)
+		fprintf(out, ",\"phase\":\"%s\",\"process\":%u,\"key\":\"%s\"", qb_key_phase_name(at.phase), at.process,
+			qb_keyset_text(&at, key));
+}
+
 int qb_plan_print_jsonl(const struct qb_plan *plan, const struct qb_scenario *sc, FILE *out)
 {
 	char sha256[QB_PLAN_SHA256_HEX];
@@ -256,9 +294,11 @@ int qb_plan_print_jsonl(const struct qb_plan *plan, const struct qb_scenario *sc
 		/* Names are letters, digits, '_' and '-' (checked): nothing to escape. */
 		fprintf(out, "{\"job\":%zu,\"at_ns\":%llu,\"tenant\":%u,\"kind\":\"%s\","
 			"\"work_ms\":%u,\"payload_bytes\":%u,\"payload_sha256\":\"%s\","
-			"\"error_class\":\"%s\"}\n", i, (unsigned long long)job->at_ns, job->tenant,
+			"\"error_class\":\"%s\"", i, (unsigned long long)job->at_ns, job->tenant,
 			sc->kinds[job->kind].name, job->work_ms, job->payload_bytes, sha256,
 			qb_error_class_name(job->error_class));
+		print_place(sc, i, out);
+		fputs("}\n", out);
 	}
 	if (fflush(out) || ferror(out))
 		return errno ? -errno : -EIO;

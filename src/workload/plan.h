@@ -63,7 +63,7 @@ void qb_plan_totals(const struct qb_plan *plan, struct qb_plan_totals *totals);
 
 /*
  * One JSON object per job and line: job (0-based), at_ns, tenant, kind, work_ms, payload_bytes,
- * payload_sha256, error_class ("" if none). 0, or -errno of the stream, which is flushed.
+ * payload_sha256, error_class ("" if none); of a scenario with [keys] phase, process and key as well. 0, or -errno of the stream, which is flushed.
  */
 int qb_plan_print_jsonl(const struct qb_plan *plan, const struct qb_scenario *sc, FILE *out);
 

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fdio.h"
 #include "base/num.h"
 #include "base/strbuf.h"
@@ -16,6 +17,7 @@
 
 #define FILE_MAX_BYTES (1u << 20)
 #define NAMES_MAX 64
+#define WATCH_NS (5 * QB_NS_PER_S)
 
 static const struct {
 	const char *name, *target;
@@ -103,7 +105,8 @@ static void default_name(const char *file, char *name, size_t cap)
 int qb_scenario_parse(const char *file, const char *text, size_t bytes, struct qb_scenario *sc,
 		      struct qb_err *err)
 {
-	struct qb_scenario read = { .tenants = 1, .seed = 1, .burst = { .multiplier = 1 } };
+	struct qb_scenario read = { .tenants = 1, .seed = 1, .burst = { .multiplier = 1 },
+				    .keys = { .watch_ns = WATCH_NS } };
 	int ret;
 
 	default_name(file, read.name, sizeof(read.name));
@@ -208,8 +211,17 @@ static int has_faults(const struct qb_scenario *sc)
 	return sc->faults.kills || sc->faults.start_ns || sc->faults.end_ns;
 }
 
+struct qb_keyset qb_scenario_keyset(const struct qb_scenario *sc)
+{
+	if (sc->shape != QB_SHAPE_KEYS)
+		return (struct qb_keyset){ 0 };
+	return (struct qb_keyset){ .keys = sc->keys.keys, .processes = sc->keys.processes };
+}
+
 static int section_present(const struct qb_scenario *sc, enum qb_section section)
 {
+	if (!qb_section_applies(section, sc))
+		return 0;
 	if (section == QB_SECTION_BURST)
 		return has_burst(sc);
 	return section != QB_SECTION_FAULTS || has_faults(sc);
@@ -222,7 +234,7 @@ static int check_ranges(const struct qb_scenario *sc, struct qb_blame *blame, st
 	for (key = qb_scenario_keys; key->name; key++) {
 		uint32_t i, n = key->section == QB_SECTION_KIND ? sc->kinds_count : 1;
 
-		if (!section_present(sc, key->section))
+		if (!section_present(sc, key->section) || !qb_key_applies(key, sc))
 			continue;
 		for (i = 0; i < n; i++) {
 			*blame = (struct qb_blame){ .key = key, .kind = i };
@@ -285,6 +297,14 @@ static int check_window(const struct qb_scenario *sc, enum qb_section section, u
 	return 0;
 }
 
+static int check_keys(const struct qb_scenario *sc, struct qb_blame *blame, struct qb_err *err)
+{
+	*blame = (struct qb_blame){ .key = find_key(QB_SECTION_KEYS, "keys"), .whole = 1 };
+	if (has_burst(sc) || has_errors(sc) || has_faults(sc))
+		return qb_err_set(err, QB_EUSAGE, "[keys] does not go together with [burst], [errors] and [faults]");
+	return 0;
+}
+
 int qb_scenario_check_blame(const struct qb_scenario *sc, struct qb_blame *blame,
 			    struct qb_err *err)
 {
@@ -299,9 +319,13 @@ int qb_scenario_check_blame(const struct qb_scenario *sc, struct qb_blame *blame
 	if (!is_line(sc->summary))
 		return qb_err_set(err, QB_EUSAGE,
 				  "summary: one line of UTF-8, without control characters and \" ;\"");
+	if (sc->shape >= QB_SHAPE_COUNT)
+		return qb_err_set(err, QB_EUSAGE, "a scenario of no known shape");
 	ret = check_kinds(sc, blame, err);
 	if (!ret)
 		ret = check_ranges(sc, blame, err);
+	if (!ret && sc->shape == QB_SHAPE_KEYS)
+		return check_keys(sc, blame, err);
 	if (!ret && has_burst(sc))
 		ret = check_window(sc, QB_SECTION_BURST, sc->burst.start_ns, sc->burst.end_ns,
 				   blame, err);
@@ -376,11 +400,29 @@ static int change_faults(struct qb_scenario *sc, const struct qb_scenario_change
 	return 0;
 }
 
+static int check_change(const struct qb_scenario *sc, const struct qb_scenario_change *change, struct qb_err *err)
+{
+	static const struct { unsigned given; const char *what; } of_load[] = {
+		{ QB_GIVEN_DURATION, "duration" }, { QB_GIVEN_RATE, "rate" }, { QB_GIVEN_TENANTS, "number of tenants" },
+		{ QB_GIVEN_KILLS, "choice of kills" }, { QB_GIVEN_VICTIM, "choice of kills" },
+	};
+
+	for (size_t i = 0; sc->shape != QB_SHAPE_LOAD && i < sizeof(of_load) / sizeof(of_load[0]); i++)
+		/* No kills beside its own is what it has. */
+		if (change->given & of_load[i].given && (of_load[i].given != QB_GIVEN_KILLS || change->kills))
+			return qb_err_set(err, QB_EUSAGE, "scenario %s has no %s: its phases follow each other",
+					  sc->name, of_load[i].what);
+	return 0;
+}
+
 int qb_scenario_override(struct qb_scenario *sc, const struct qb_scenario_change *change,
 			 struct qb_err *err)
 {
 	struct qb_scenario changed = *sc;
-	int ret;
+	int ret = check_change(sc, change, err);
+
+	if (ret)
+		return ret;
 
 	if (change->given & QB_GIVEN_DURATION)
 		changed.duration_ns = change->duration_ns;
@@ -392,7 +434,8 @@ int qb_scenario_override(struct qb_scenario *sc, const struct qb_scenario_change
 		changed.seed = change->seed;
 	if (change->given & QB_GIVEN_WORKERS)
 		changed.workers = saturate(change->workers);
-	ret = change_faults(&changed, change, err);
+	if (changed.shape == QB_SHAPE_LOAD)
+		ret = change_faults(&changed, change, err);
 	if (!ret)
 		ret = qb_scenario_check(&changed, err);
 	if (!ret)
@@ -445,7 +488,7 @@ static void print_section(const struct qb_scenario *sc, enum qb_section section,
 	else
 		fprintf(out, "%s[%s]\n", section ? "\n" : "", qb_section_names[section]);
 	for (key = qb_scenario_keys; key->name; key++) {
-		if (key->section == section)
+		if (key->section == section && qb_key_applies(key, sc))
 			print_key(key, qb_key_value(key, sc, kind), out);
 	}
 }
@@ -461,6 +504,8 @@ int qb_scenario_print(const struct qb_scenario *sc, FILE *out)
 		print_section(sc, QB_SECTION_ERRORS, 0, out);
 	if (has_faults(sc))
 		print_section(sc, QB_SECTION_FAULTS, 0, out);
+	if (sc->shape == QB_SHAPE_KEYS)
+		print_section(sc, QB_SECTION_KEYS, 0, out);
 	for (i = 0; i < sc->kinds_count; i++)
 		print_section(sc, QB_SECTION_KIND, i, out);
 	errno = 0;

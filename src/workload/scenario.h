@@ -3,7 +3,7 @@
  * A scenario: what is asked of a queue, and what is done to its processes meanwhile.
  *
  * Written as an INI file with the sections [scenario], [burst], [errors], [faults] and one [kind
- * NAME] for each kind of job. Those in src/workload/scenarios/ are built in; a file of the user's
+ * NAME] for each kind of job; a section of its own, like [keys], gives it another shape than a load. Those in src/workload/scenarios/ are built in; a file of the user's
  * own is as good. Plain values: copy with "=", nothing to free.
  */
 #ifndef QB_WORKLOAD_SCENARIO_H
@@ -13,6 +13,7 @@
 #include <stdio.h>
 
 #include "base/err.h"
+#include "base/keyset.h"
 
 #define QB_SCENARIO_KINDS_MAX 8
 #define QB_SCENARIO_WORKERS_DEFAULT 10
@@ -58,9 +59,23 @@ struct qb_scenario_faults {
 	uint64_t start_ns, end_ns;
 };
 
+/* What drives it. The section that belongs to a shape says which it is. */
+enum qb_shape {
+	QB_SHAPE_LOAD,                  /* jobs in open loop, at a rate, for a duration */
+	QB_SHAPE_KEYS,                  /* the same keys asked for by several processes: no rate, no duration */
+	QB_SHAPE_COUNT,
+};
+
+/* QB_SHAPE_KEYS: see base/keyset.h. */
+struct qb_scenario_keys {
+	uint32_t keys, processes;
+	uint64_t watch_ns;              /* after the last kill: how long what the dead held is waited for, at most */
+};
+
 struct qb_scenario {
 	char name[64];                  /* as it was asked for: an alias keeps its own */
 	char summary[160];
+	uint32_t shape;                 /* enum qb_shape */
 	uint64_t duration_ns;
 	uint32_t rate;                  /* ticks per second */
 	uint32_t tenants;
@@ -72,6 +87,7 @@ struct qb_scenario {
 	uint32_t kinds_count;
 	struct qb_scenario_kind kinds[QB_SCENARIO_KINDS_MAX];
 	struct qb_scenario_faults faults;
+	struct qb_scenario_keys keys;
 };
 
 /* "" for none, "rate_limit", "transient", "permanent". */
@@ -80,6 +96,9 @@ const char *qb_error_class_name(unsigned error_class);
 const char *qb_victim_name(unsigned victim);
 /* 0, or QB_EUSAGE and err with the list and the nearest match. "none" is not accepted. */
 int qb_victim_parse(const char *text, uint32_t *victim, struct qb_err *err);
+
+/* The set of keys; zeros for another shape. */
+struct qb_keyset qb_scenario_keyset(const struct qb_scenario *sc);
 
 /*
  * The built-in scenario of that name or alias; or, when the text holds a '/' or ends in ".ini",
