@@ -170,7 +170,7 @@ enum qb_event_type {
 	QB_EV_NONE = 0,
 	QB_EV_JOB_SUBMITTED = 1,        /* driver; arg0 = intended mono ns, arg1 = payload bytes; stamp: before the call */
 	QB_EV_JOB_ENQUEUED = 2,         /* driver; acknowledged; arg0 = intended mono ns, arg1 = ns from call to acknowledgement */
-	QB_EV_ENQUEUE_FAILED = 3,       /* driver; arg0 = -code */
+	QB_EV_ENQUEUE_FAILED = 3,       /* driver; arg0 = -code, 0: refused, one with its key is there */
 	QB_EV_JOB_STARTED = 4,          /* worker, before user code; arg0 = ns that the claim took */
 	QB_EV_JOB_COMPLETED = 5,        /* worker; arg0 = work ns; arg1 bit 0: found after a kill, not logged by the worker */
 	QB_EV_JOB_FAILED = 6,           /* worker; arg0 = work ns, arg1 = mono ns of the next attempt, 0 = none */

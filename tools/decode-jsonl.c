@@ -237,7 +237,8 @@ static void enqueue_failed(struct jsonl *j, const struct qb_trace_event *e)
 	uint64_t code = e->ev.arg0;
 
 	QB_PUT(p, "\",\"kind\":\"job_failed\",\"fields\":{\"error_message\":");
-	p = qb_put_json(p, qb_strerror(code < 1u << 20 ? -(int)code : QB_ECORRUPT), 128);
+	p = qb_put_json(p, code == 0 ? "refused: one with that key is there" :
+			qb_strerror(code < 1u << 20 ? -(int)code : QB_ECORRUPT), 128);
 	p = put_kind(j, p, &e->ev);
 	QB_PUT(p, ",\"stage\":\"enqueue\"");
 	p = put_tenant(j, p, e->ev.tenant);

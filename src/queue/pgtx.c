@@ -7,6 +7,10 @@
  * again: nothing to recover, no lease. The price: an idle transaction per running job, and a
  * table that cannot tell how often a job was begun, because the attempt rolls back as well.
  *
+ * A unique key is a column with a unique index over the rows that are not finished: taken while its job is queued,
+ * waits for a retry or runs, free once it is done or discarded. Who inserts the second row waits for the commit of
+ * the first and is refused.
+ *
  * A worker with one slot listens on the connection that it works on (notifications wait while a
  * transaction is open, and then nobody needs them); one with several has a connection for each lane
  * and one more to listen.
@@ -45,14 +49,21 @@ static const char setup_sql[] =
 	"  job_id bigint primary key, state smallint not null default 0, attempts int not null default 0,"
 	"  failures int not null default 0, due_at timestamptz not null default now(),"
 	"  tenant int not null, kind smallint not null, error_class smallint not null,"
-	"  max_attempts smallint not null, work_us int not null, payload bytea not null)"
+	"  max_attempts smallint not null, work_us int not null, payload bytea not null, unique_key text)"
 	"  with (fillfactor = 70);"
 	"create index job_queued on qbench_pgtx.job (job_id) where state = 0;"
+	"create unique index job_unique on qbench_pgtx.job (unique_key) where state = 0 and unique_key is not null;"
 	"commit";
 
 static const char enqueue_sql[] =
 	"with new as (insert into qbench_pgtx.job (job_id, tenant, kind, error_class, max_attempts, work_us, payload)"
 	" values ($1::bigint, $2::int, $3::int, $4::int, $5::int, $6::int, $7::bytea) returning 1)"
+	" select pg_notify('" CHANNEL "', '') from new";
+
+static const char enqueue_unique_sql[] =
+	"with new as (insert into qbench_pgtx.job (job_id, tenant, kind, error_class, max_attempts, work_us, payload,"
+	" unique_key) values ($1::bigint, $2::int, $3::int, $4::int, $5::int, $6::int, $7::bytea, $8::text)"
+	" on conflict (unique_key) where state = 0 and unique_key is not null do nothing returning 1)"
 	" select pg_notify('" CHANNEL "', '') from new";
 
 static const char claim_sql[] =
@@ -110,7 +121,9 @@ static int open_lane(struct qb_queue *q, unsigned i, struct qb_err *err)
 			       err);
 
 	if (rc == 0 && producer)
-		return qb_pg_prepare(q->lane[i], "enqueue", enqueue_sql, 0, NULL, err);
+		rc = qb_pg_prepare(q->lane[i], "enqueue", enqueue_sql, 0, NULL, err);
+	if (rc == 0 && producer)
+		return qb_pg_prepare(q->lane[i], "enqueue_unique", enqueue_unique_sql, 0, NULL, err);
 	if (rc == 0)
 		rc = qb_pg_prepare(q->lane[i], "claim", claim_sql, 0, NULL, err);
 	if (rc == 0)
@@ -154,21 +167,41 @@ static int pgtx_open(const struct qb_queue_env *env, struct qb_queue **out, stru
 	return 0;
 }
 
+static void put_job(struct qb_sql_args *a, const struct qb_submit *job, struct qb_queue_ticket *ticket)
+{
+	qb_arg_i64(a, (int64_t)job->job_id);
+	qb_arg_i32(a, (int32_t)job->tenant);
+	qb_arg_i32(a, job->kind);
+	qb_arg_i32(a, job->error_class);
+	qb_arg_i32(a, job->max_attempts);
+	qb_arg_i32(a, (int32_t)job->work_us);
+	qb_arg_bytes(a, job->payload, job->payload_bytes);
+	ticket->a = job->job_id;
+	ticket->b = 0;
+}
+
 static int pgtx_enqueue(struct qb_queue *q, const struct qb_submit *job, struct qb_queue_ticket *ticket,
 			struct qb_err *err)
 {
 	struct qb_sql_args a = { .n = 0 };
 
-	qb_arg_i64(&a, (int64_t)job->job_id);
-	qb_arg_i32(&a, (int32_t)job->tenant);
-	qb_arg_i32(&a, job->kind);
-	qb_arg_i32(&a, job->error_class);
-	qb_arg_i32(&a, job->max_attempts);
-	qb_arg_i32(&a, (int32_t)job->work_us);
-	qb_arg_bytes(&a, job->payload, job->payload_bytes);
-	ticket->a = job->job_id;
-	ticket->b = 0;
+	put_job(&a, job, ticket);
 	return run(q->lane[0], "enqueue", &a, NULL, err);
+}
+
+static int pgtx_enqueue_unique(struct qb_queue *q, const struct qb_submit *job, const char *key,
+			       struct qb_queue_ticket *ticket, struct qb_err *err)
+{
+	struct qb_sql_args a = { .n = 0 };
+	PGresult *res = NULL;
+
+	put_job(&a, job, ticket);
+	qb_arg_text(&a, key);
+	int rc = run(q->lane[0], "enqueue_unique", &a, &res, err);
+	int inserted = rc == 0 && PQntuples(res) == 1;
+
+	PQclear(res);
+	return rc < 0 ? rc : inserted ? QB_OK : QB_DUPLICATE;
 }
 
 /* The insert had committed when enqueue() returned. */
@@ -357,6 +390,7 @@ const struct qb_queue_ops qb_queue_pgtx = {
 	.open = pgtx_open,
 	.close = pgtx_close,
 	.enqueue = pgtx_enqueue,
+	.enqueue_unique = pgtx_enqueue_unique,
 	.acknowledged = pgtx_acknowledged,
 	.claim = pgtx_claim,
 	.start = pgtx_start,

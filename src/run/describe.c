@@ -4,6 +4,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "base/clock.h"
 #include "base/host.h"
 #include "run/driver.h"
 #include "run/server.h"
@@ -56,9 +57,19 @@ void qb_describe_run(struct qb_driver *d, unsigned max_attempts)
 	m->error_classes_count = QB_ERROR_CLASS_COUNT;
 	for (unsigned i = 0; i < QB_ERROR_CLASS_COUNT; i++)
 		snprintf(m->error_classes[i], sizeof(m->error_classes[i]), "%s", qb_error_class_name(i));
-	snprintf(text, sizeof(text), "%u", sc->faults.kills);
+	int on_keys = sc->shape == QB_SHAPE_KEYS;
+
+	snprintf(text, sizeof(text), "%u", on_keys ? sc->keys.keys : sc->faults.kills);
 	qb_meta_setting(m, "kills planned", text);
-	qb_meta_setting(m, "victim planned", qb_victim_name(sc->faults.victim));
+	qb_meta_setting(m, "victim planned", qb_victim_name(on_keys ? QB_VICTIM_WORKER : sc->faults.victim));
+	if (on_keys) {
+		snprintf(text, sizeof(text), "%u", sc->keys.keys);
+		qb_meta_setting(m, "keys", text);
+		snprintf(text, sizeof(text), "%u", sc->keys.processes);
+		qb_meta_setting(m, "key processes", text);
+		snprintf(text, sizeof(text), "%llums", (unsigned long long)(sc->keys.watch_ns / QB_NS_PER_MS));
+		qb_meta_setting(m, "key watch", text);
+	}
 	snprintf(text, sizeof(text), "%u", max_attempts);
 	qb_meta_setting(m, "max_attempts", text);
 	qb_meta_setting(m, "server", qb_server_is_private(d->server) ? "private" : "given");

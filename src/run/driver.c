@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/strbuf.h"
+#include "run/keys.h"
 #include "run/process.h"
 #include "run/server.h"
 #include "shm/seat.h"
@@ -53,7 +54,7 @@ static int make_config(struct qb_driver *d, struct qb_config_shm *c, struct qb_e
 	uint64_t blocks = 2ull * c->job_count + 2 * (QB_PAYLOAD_BYTES_MAX / c->block_bytes);
 
 	c->block_count = blocks > QB_BLOCK_MAX ? QB_BLOCK_MAX : (uint32_t)blocks;
-	c->seat_count = workers + (uint32_t)cfg->standbys + 12;
+	c->seat_count = workers + (uint32_t)cfg->standbys + 12 + qb_scenario_keyset(d->sc).processes;
 	c->effect_count = (uint32_t)d->plan.count;
 	c->worker_count = workers;
 	c->standby_count = (uint32_t)cfg->standbys;
@@ -192,8 +193,22 @@ static int take_seat(struct qb_driver *d, struct qb_err *err)
 	return 0;
 }
 
+/* What lies beside the segment before any process of the run is there. */
+static int make_gate(struct qb_driver *d, struct qb_err *err)
+{
+	struct qb_keyset set = qb_scenario_keyset(d->sc);
+
+	if (d->sc->shape != QB_SHAPE_KEYS)
+		return 0;
+	if (!d->ops->enqueue_unique)
+		return qb_err_set(err, QB_EUSAGE, "%s takes no unique keys", d->ops->name);
+	snprintf(d->gate_path, sizeof(d->gate_path), "%s/" QB_GATE_NAME, d->segment_dir);
+	return qb_gate_create(&d->gate, d->gate_path, &set, err);
+}
+
 static int set_up(struct qb_driver *d, struct qb_err *err)
 {
+	static const struct qb_plan nothing;
 	char path[640];
 	int rc = qb_plan_build(d->sc, &d->plan, err);
 
@@ -214,6 +229,8 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 	qb_describe_run(d, MAX_ATTEMPTS);
 	rc = make_segment(d, err);
 	if (rc == 0)
+		rc = make_gate(d, err);
+	if (rc == 0)
 		rc = take_seat(d, err);
 	if (rc == 0)
 		rc = d->ops->setup(&d->env, err);
@@ -224,7 +241,7 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 	if (rc < 0)
 		return rc;
 	d->feeder = (struct qb_feeder){
-		.plan = &d->plan, .ops = d->ops, .env = d->env, .log = &d->log,
+		.plan = d->sc->shape == QB_SHAPE_LOAD ? &d->plan : &nothing, .ops = d->ops, .env = d->env, .log = &d->log,
 		.max_attempts = MAX_ATTEMPTS, .effect_class = (uint16_t)d->cfg->ambiguous,
 		.open_max = 2 * (size_t)d->sc->rate,
 	};
@@ -237,7 +254,8 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 	};
 	qb_faults_plan(&d->faults, d->sc);
 	rc = qb_tend_start(d, err);
-	return rc < 0 ? rc : qb_tend_wait_ready(d, err);
+	/* With a gate they are ready when it is open. */
+	return rc < 0 || d->gate.shm ? rc : qb_tend_wait_ready(d, err);
 }
 
 /* ---- the run ---- */
@@ -274,9 +292,10 @@ static void sample(struct qb_driver *d, uint64_t now)
 static void show(struct qb_driver *d, const char *phase)
 {
 	const uint64_t *t = d->recorder.tally;
+	int has_feeder = d->sc->shape == QB_SHAPE_LOAD;
 	struct qb_progress_numbers n = {
-		.elapsed_ns = qb_now_ns() - d->start_ns, .planned = d->plan.count, .submitted = d->feeder.submitted,
-		.acknowledged = d->feeder.acknowledged, .completed = t[QB_EV_JOB_COMPLETED],
+		.elapsed_ns = qb_now_ns() - d->start_ns, .planned = d->plan.count, .submitted = has_feeder ? d->feeder.submitted : t[QB_EV_JOB_SUBMITTED],
+		.acknowledged = has_feeder ? d->feeder.acknowledged : t[QB_EV_JOB_ENQUEUED], .completed = t[QB_EV_JOB_COMPLETED],
 		.failed = t[QB_EV_JOB_DISCARDED], .kills = d->faults.done, .kills_planned = d->faults.count,
 		.phase = phase,
 	};
@@ -326,7 +345,19 @@ static void nap(struct qb_driver *d)
 		qb_park(&d->seg, d->seat, until - now);
 }
 
-static int is_drained(struct qb_driver *d, int *drained, struct qb_err *err)
+int qb_drive_step(struct qb_driver *d, const char *phase, struct qb_err *err)
+{
+	int rc = duties(d, phase, err);
+
+	if (rc < 0)
+		return rc;
+	if (qb_interrupted)
+		return QB_EINTR;
+	nap(d);
+	return 0;
+}
+
+int qb_drive_is_drained(struct qb_driver *d, int *drained, struct qb_err *err)
 {
 	struct qb_queue_census c;
 
@@ -354,17 +385,14 @@ static int is_drained(struct qb_driver *d, int *drained, struct qb_err *err)
 static int load_phase(struct qb_driver *d, struct qb_err *err)
 {
 	while (d->feeder.next < d->plan.count || d->faults.done < d->faults.count) {
-		int rc = duties(d, "load", err);
-
-		if (rc < 0)
-			return rc;
-		if (qb_interrupted)
-			return QB_EINTR;
 		/* Kills for which no victim turns up any more are given up with the end of the watch. */
 		if (d->feeder.next == d->plan.count &&
 		    qb_now_ns() - d->start_ns > d->sc->duration_ns + d->cfg->drain_ns)
 			break;
-		nap(d);
+		int rc = qb_drive_step(d, "load", err);
+
+		if (rc < 0)
+			return rc;
 	}
 	return 0;
 }
@@ -378,7 +406,7 @@ int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err)
 		int rc = duties(d, "drain", err);
 
 		if (rc == 0 && qb_now_ns() - census_ns >= CENSUS_EVERY_NS) {
-			rc = is_drained(d, drained, err);
+			rc = qb_drive_is_drained(d, drained, err);
 			census_ns = qb_now_ns();
 		}
 		if (rc < 0)
@@ -422,9 +450,12 @@ static int run_phases(struct qb_driver *d, struct qb_err *err)
 	int have_load = qb_server_load(d->server, &wal0, &commits0) == 0;
 
 	wait_start(d);
-	int drained = 0, rc = load_phase(d, err);
+	int drained = 0, ended = 1;
+	int rc = d->gate.shm ? qb_run_keys(d, &ended, err) : load_phase(d, err);
 
-	if (rc == 0)
+	/* What the dead still hold was watched for as long as it is to be. */
+	d->in_a_hurry = !ended;
+	if (rc == 0 && ended)
 		rc = qb_drive_drain(d, &drained, err);
 	if (rc == 0 && drained)
 		d->drained_ns = qb_now_ns();
@@ -457,6 +488,9 @@ static void tear_down(struct qb_driver *d, int keep)
 	if (d->recorder.w)
 		qb_recorder_close(&d->recorder, NULL, 0, NULL);
 	qb_plan_free(&d->plan);
+	if (d->gate_path[0])
+		unlink(d->gate_path);
+	qb_gate_close(&d->gate);
 	if (d->seg.base && !keep) {
 		unlink(d->segment_path);
 		d->segment_path[0] = 0;

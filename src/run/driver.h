@@ -9,6 +9,7 @@
 #include "queue/queue.h"
 #include "run/faults.h"
 #include "run/feeder.h"
+#include "run/gate.h"
 #include "run/progress.h"
 #include "run/recorder.h"
 #include "run/run.h"
@@ -29,6 +30,8 @@ struct qb_driver {
 	struct qb_seg seg;
 	char segment_dir[480];          /* the directory that holds only this segment */
 	char segment_path[512];
+	char gate_path[512];            /* "": no gate */
+	struct qb_gate gate;
 	uint32_t seat;
 	struct qb_event_writer log;
 	struct qb_queue_env env;
@@ -63,6 +66,10 @@ void qb_tend_kill_all(struct qb_driver *d);
 /* describe.c: fills d->result->meta from the configuration, the scenario, the queue and the host. */
 void qb_describe_run(struct qb_driver *d, unsigned max_attempts);
 
+/* driver.c: everything that is due now, then a short sleep. 0; QB_EINTR; or another negative code. */
+int qb_drive_step(struct qb_driver *d, const char *phase, struct qb_err *err);
+/* driver.c: by the queue's own word. *drained is 0 as well when it cannot be asked now. */
+int qb_drive_is_drained(struct qb_driver *d, int *drained, struct qb_err *err);
 /* driver.c: wait until the queue is empty; used by recover.c as well. *drained says whether it is. 0 or negative. */
 int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err);
 

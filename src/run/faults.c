@@ -211,6 +211,14 @@ static int kill_seat(struct qb_faults *f, uint32_t seat, uint32_t role)
 	return rc == 0;
 }
 
+int qb_faults_kill_now(struct qb_faults *f, uint32_t seat, uint32_t role)
+{
+	int killed = kill_seat(f, seat, role);
+
+	f->done += (size_t)killed;
+	return killed;
+}
+
 static void note_act(struct qb_faults *f, enum qb_fault_act act, uint64_t number, uint32_t seat, uint64_t arg1)
 {
 	struct qb_event_shm *e = qb_event_begin(f->log);

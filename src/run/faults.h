@@ -77,6 +77,9 @@ uint64_t qb_faults_next_ns(const struct qb_faults *f);
 /* Do what is due at elapsed_ns. Returns the processes killed or stopped now. */
 unsigned qb_faults_poll(struct qb_faults *f, uint64_t elapsed_ns);
 
+/* Outside the plan: SIGKILL to the process in that seat, on record as a kill of the plan. 1 when there was one. */
+int qb_faults_kill_now(struct qb_faults *f, uint32_t seat, uint32_t role);
+
 /* The end of the run: whoever is stopped goes on now. */
 void qb_faults_go_on(struct qb_faults *f);
 

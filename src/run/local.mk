@@ -7,9 +7,12 @@ noinst_LIBRARIES += %D%/libqb-run.a
 	%D%/faults.c %D%/faults.h \
 	%D%/feeder.c %D%/feeder.h \
 	%D%/floor.c %D%/floor.h \
+	%D%/gate.c %D%/gate.h \
+	%D%/keys.c %D%/keys.h \
 	%D%/leftover.c \
 	%D%/parent.c %D%/parent.h \
 	%D%/process.c %D%/process.h \
+	%D%/producers.c %D%/producers.h \
 	%D%/progress.c %D%/progress.h \
 	%D%/recover.c %D%/recover-pg.c \
 	%D%/recorder.c %D%/recorder.h \

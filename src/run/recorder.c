@@ -50,9 +50,12 @@ static int copy_ring(struct qb_recorder *r, uint32_t seat, struct qb_err *err)
 
 		if (rc < 0)
 			return rc;
-		for (uint32_t i = 0; i < n; i++)
+		for (uint32_t i = 0; i < n; i++) {
 			if (first[i].type < QB_EV_TYPE_COUNT)
 				r->tally[first[i].type]++;
+			if (r->watch)
+				r->watch(r->watch_ctx, &first[i]);
+		}
 		qb_event_consumed(s, n);
 		r->events += n;
 	}

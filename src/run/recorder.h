@@ -20,6 +20,9 @@ struct qb_recorder {
 	uint64_t events;                        /* copied so far */
 	uint64_t tally[QB_EV_TYPE_COUNT];       /* of them, by type */
 	uint64_t clock_at_ns;
+	/* Who else wants to see each event as it is copied; may be NULL. */
+	void (*watch)(void *ctx, const struct qb_event_shm *ev);
+	void *watch_ctx;
 };
 
 /* Creates path and writes the description. 0 or negative with err. */

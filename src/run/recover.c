@@ -201,7 +201,12 @@ static void remove_segment(const char *path)
 
 	unlink(path);
 	snprintf(copy, sizeof(copy), "%s", path);
-	rmdir(dirname(copy));
+	char *dir = dirname(copy);
+	char *gate = qb_xasprintf("%s/" QB_GATE_NAME, dir);
+
+	unlink(gate);
+	free(gate);
+	rmdir(dir);
 }
 
 /* From a segment that is nobody's to its end. */

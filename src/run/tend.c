@@ -51,24 +51,25 @@ static __attribute__((noreturn)) void exec_parent(const struct qb_driver *d, cha
 	_exit(127);
 }
 
-/* Ours, the connection string and the settings of the queue. */
-static char **make_environment(const struct qb_driver *d, char *own[2])
+/* Ours, the connection string, the settings of the queue, and where the gate is. */
+static char **make_environment(const struct qb_driver *d, char *own[3])
 {
 	size_t n = 0;
 
 	while (environ[n])
 		n++;
-	char **envp = qb_xcalloc(n + 3, sizeof(*envp));
+	char **envp = qb_xcalloc(n + 4, sizeof(*envp));
 
 	memcpy(envp, environ, n * sizeof(*envp));
 	own[0] = envp[n] = qb_xasprintf("%s=%s", QB_CONNINFO_ENV, qb_server_conninfo(d->server));
 	own[1] = envp[n + 1] = qb_xasprintf("%s=%s", QB_OPTIONS_ENV, d->env.options ? d->env.options : "");
+	own[2] = envp[n + 2] = qb_xasprintf("%s=%s", QB_GATE_ENV, d->gate_path);
 	return envp;
 }
 
 int qb_tend_start(struct qb_driver *d, struct qb_err *err)
 {
-	char *own[2], **envp = make_environment(d, own);
+	char *own[3], **envp = make_environment(d, own);
 	pid_t self = getpid(), pid = fork();
 
 	if (pid == 0)
@@ -77,6 +78,7 @@ int qb_tend_start(struct qb_driver *d, struct qb_err *err)
 
 	free(own[0]);
 	free(own[1]);
+	free(own[2]);
 	free(envp);
 	if (pid < 0)
 		return qb_err_errno(err, why, "could not start the parent process");

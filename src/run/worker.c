@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "queue/queue.h"
+#include "run/gate.h"
 #include "shm/fault.h"
 #include "shm/seat.h"
 #include "shm/wait.h"
@@ -22,6 +23,8 @@
 #define WAIT_MAX_NS (100 * QB_NS_PER_MS)
 #define REOPEN_MIN_NS (10 * QB_NS_PER_MS)
 #define REOPEN_MAX_NS QB_NS_PER_S
+/* How often a worker looks whether a job that is held back may go on. */
+#define HOLD_LOOK_NS QB_NS_PER_MS
 
 /* What a job returns: enough to see later that it was this job and this payload. */
 struct result {
@@ -43,6 +46,7 @@ struct worker {
 	struct qb_queue *q;
 	struct qb_queue_env env;
 	struct qb_rng rng;
+	struct qb_gate gate;
 	unsigned lanes, busy;
 	struct lane *lane;
 };
@@ -141,6 +145,12 @@ static int end_completed(struct worker *w, struct lane *l, struct qb_err *err)
 	return 0;
 }
 
+/* Not beyond the orderly end: there everybody finishes what was begun. */
+static int is_held(const struct worker *w, const struct lane *l)
+{
+	return qb_gate_holds(&w->gate, l->job.job_id) && qb_load_relaxed32(&w->p->seg->hdr->stop) == QB_STOP_NO;
+}
+
 /* The effects and ends that are due. 0, or negative: the queue is broken. */
 static int serve_lanes(struct worker *w, struct qb_err *err)
 {
@@ -150,7 +160,7 @@ static int serve_lanes(struct worker *w, struct qb_err *err)
 		struct lane *l = &w->lane[i];
 		int rc = 0;
 
-		if (!l->busy)
+		if (!l->busy || is_held(w, l))
 			continue;
 		int fails = l->job.error_class != QB_ERROR_CLASS_NONE;
 
@@ -225,6 +235,9 @@ static uint64_t next_deadline(const struct worker *w)
 		const struct lane *l = &w->lane[i];
 		uint64_t t = l->effect_done ? l->end_ns : l->effect_ns;
 
+		if (l->busy && is_held(w, l))
+			t = qb_now_ns() + HOLD_LOOK_NS;
+
 		if (l->busy && t < next)
 			next = t;
 	}
@@ -258,6 +271,10 @@ static int open_queue(struct worker *w)
 	uint64_t pause = REOPEN_MIN_NS;
 	struct qb_err err;
 	int tries = 0;
+
+	while (!qb_gate_is_open(&w->gate, WAIT_MAX_NS))
+		if (qb_load_relaxed32(&w->p->seg->hdr->stop) >= QB_STOP_DRAIN)
+			return 1;
 
 	for (;;) {
 		qb_err_clear(&err);
@@ -296,7 +313,7 @@ int qb_worker_main(struct qb_process *p)
 		.lanes = p->seg->cfg.slots_per_worker,
 	};
 
-	if (!w.ops)
+	if (!w.ops || qb_gate_attach(&w.gate) < 0)
 		return 1;
 	qb_rng_init(&w.rng, p->seg->cfg.seed * 4096 + p->seat + ((uint64_t)p->incarnation << 32), "worker");
 	w.lane = calloc(w.lanes, sizeof(*w.lane));
@@ -332,5 +349,6 @@ int qb_worker_main(struct qb_process *p)
 		w.ops->close(w.q);
 	qb_process_note(&p->log, QB_EV_PROCESS_STOPPED, QB_ROLE_WORKER, p->seat, (uint64_t)getpid(), 0);
 	free(w.lane);
+	qb_gate_close(&w.gate);
 	return 0;
 }
