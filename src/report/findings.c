@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the numbers mean, said in sentences that are made of them. */
-#include "report/model.h"
+#include "report/keytable.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -315,9 +315,18 @@ void qb_section_settings(const struct qb_section *s, struct qb_strbuf *out)
 	char buf[32];
 
 	qb_format_duration(buf, sizeof(buf), m->duration_ns);
-	qb_strbuf_printf(out, "%s at %u job%s/s, %u tenant%s, seed %llu, %u worker%s", buf, m->rate,
-			 plural(m->rate), m->tenants, plural(m->tenants),
-			 (unsigned long long)m->seed, m->workers, plural(m->workers));
+	if (qb_section_has_keys(s)) {
+		char keys[QB_SETTING_BYTES], processes[QB_SETTING_BYTES];
+
+		qb_setting(m, "keys", keys);
+		qb_setting(m, "key processes", processes);
+		qb_strbuf_printf(out, "%s keys, %s processes that enqueue, seed %llu, %u worker%s", keys, processes,
+				 (unsigned long long)m->seed, m->workers, plural(m->workers));
+	} else {
+		qb_strbuf_printf(out, "%s at %u job%s/s, %u tenant%s, seed %llu, %u worker%s", buf, m->rate,
+				 plural(m->rate), m->tenants, plural(m->tenants),
+				 (unsigned long long)m->seed, m->workers, plural(m->workers));
+	}
 	if (m->slots > 1)
 		qb_strbuf_printf(out, " with %u slots each", m->slots);
 	qb_strbuf_printf(out, "; acknowledged when %s, ambiguous jobs: %s, retries: %s",

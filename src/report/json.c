@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* summary.json. Every key is described in doc/summary-json.md; a test compares the two. */
-#include "report/model.h"
+#include "report/keytable.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -125,6 +125,7 @@ static void add_counts(json_t *o, const struct qb_summary *s)
 	add(o, "submitted", count(s->submitted));
 	add(o, "acknowledged", count(s->acknowledged));
 	add(o, "enqueue_failed", count(s->enqueue_failed));
+	add(o, "refused", count(s->refused));
 	add(o, "unacknowledged", count(s->unacknowledged));
 	add(o, "unacknowledged_known", count(s->unacknowledged_known));
 	add(o, "completed", count(s->completed));
@@ -261,6 +262,7 @@ static json_t *one_run(const struct qb_report_entry *e)
 	add_counts(o, s);
 	add_faults(o, s);
 	add_times(o, s);
+	add(o, "unique_keys", qb_key_json(&s->keys));
 	add(o, "database", database(e));
 	add(o, "events", count(s->events));
 	add(o, "events_dropped", count(s->events_dropped));

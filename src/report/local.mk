@@ -4,6 +4,7 @@ noinst_LIBRARIES += %D%/libqb-report.a
 	%D%/again.c \
 	%D%/findings.c \
 	%D%/json.c \
+	%D%/keytable.c %D%/keytable.h \
 	%D%/md.c \
 	%D%/model.c %D%/model.h \
 	%D%/report.c %D%/report.h \

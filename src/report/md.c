@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Markdown as GitHub shows it. */
-#include "report/model.h"
+#include "report/keytable.h"
 
 #include <string.h>
 
@@ -55,6 +55,42 @@ static void put_table(struct qb_strbuf *out, const struct qb_section *s)
 	qb_table_free(&t);
 }
 
+static void put_keys(struct qb_strbuf *out, const struct qb_section *s)
+{
+	struct qb_strbuf line = { 0 };
+	struct qb_key_table t;
+	char cell[QB_CELL_BYTES];
+
+	for (size_t g = 0; g < s->groups_count; g++) {
+		qb_key_total(&s->groups[g], &t);
+		if (t.set.keys == 0)
+			continue;
+		qb_strbuf_add(out, "\n### ");
+		put_escaped(out, s->groups[g].lib);
+		qb_strbuf_printf(out, ": %u keys, each asked for by %u processes at once\n\n|", t.set.keys, t.set.processes);
+		for (unsigned c = 0; c < QB_KEY_COLUMNS; c++)
+			qb_strbuf_printf(out, " %s |", qb_key_heading(c));
+		qb_strbuf_add(out, "\n|");
+		for (unsigned c = 0; c < QB_KEY_COLUMNS; c++)
+			qb_strbuf_add(out, c ? "---:|" : "---|");
+		for (unsigned row = 0; row < QB_KEY_PHASES; row++) {
+			qb_strbuf_add(out, "\n|");
+			for (unsigned c = 0; c < QB_KEY_COLUMNS; c++) {
+				qb_key_cell(&t, row, c, cell);
+				qb_strbuf_printf(out, " %s |", cell);
+			}
+		}
+		qb_strbuf_clear(&line);
+		qb_key_holders(&t, &line);
+		qb_strbuf_add(&line, " What it guarantees: ");
+		qb_key_guarantee(&t, &line);
+		qb_strbuf_add(out, "\n\n");
+		put_escaped(out, qb_strbuf_text(&line));
+		qb_strbuf_add(out, "\n");
+	}
+	qb_strbuf_free(&line);
+}
+
 static void put_runs(struct qb_strbuf *out, const struct qb_section *s)
 {
 	qb_strbuf_add(out, "\n<details><summary>Runs</summary>\n\n| run | account | directory |\n"
@@ -92,6 +128,7 @@ void qb_report_md(const struct qb_report *r, struct qb_strbuf *out)
 		qb_strbuf_add(out, ".\n\n");
 		qb_strbuf_clear(&line);
 		put_table(out, s);
+		put_keys(out, s);
 		qb_findings(s, &line);
 		qb_strbuf_add(out, "\n");
 		put_escaped(out, qb_strbuf_text(&line));

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which numbers the table shows, and how a cell is written. */
-#include "report/model.h"
+#include "report/keytable.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -394,12 +394,25 @@ static void add_settings(struct qb_table *t, const struct qb_section *s)
 		}
 }
 
+/* Where jobs are held back on purpose, how fast they are done says nothing. */
+static int is_of_load(const struct row_def *d)
+{
+	return d->kind == ROW_RATE || d->off == offsetof(struct qb_summary, pickup) ||
+	       d->off == offsetof(struct qb_summary, end_to_end) ||
+	       d->off == offsetof(struct qb_summary, resume[QB_RESUME_NEVER_STARTED]);
+}
+
 void qb_table_build(struct qb_table *t, const struct qb_section *s)
 {
+	int keys = qb_section_has_keys(s);
+
 	memset(t, 0, sizeof(*t));
 	t->columns = s->groups_count;
 	for (size_t i = 0; i < sizeof(defs) / sizeof(defs[0]); i++) {
 		const struct row_def *d = &defs[i];
+
+		if (keys && is_of_load(d))
+			continue;
 		struct qb_row *row = add_row(t, d->label);
 		int any = 0;
 

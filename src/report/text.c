@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For a terminal or a mail: at most 100 columns. */
-#include "report/model.h"
+#include "report/keytable.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -117,6 +117,46 @@ static void put_table(struct qb_strbuf *out, const struct qb_section *s, int col
 	qb_table_free(&t);
 }
 
+/* What each library does with unique keys. */
+static void put_keys(struct qb_strbuf *out, const struct qb_section *s)
+{
+	struct qb_strbuf line = { 0 };
+	struct qb_key_table t;
+	char cell[QB_CELL_BYTES];
+
+	for (size_t g = 0; g < s->groups_count; g++) {
+		qb_key_total(&s->groups[g], &t);
+		if (t.set.keys == 0)
+			continue;
+		qb_visible_add(out, s->groups[g].lib, strlen(s->groups[g].lib));
+		qb_strbuf_printf(out, ", %u keys, each asked for by %u processes at once\n", t.set.keys, t.set.processes);
+		for (unsigned row = 0; row <= QB_KEY_PHASES; row++) {
+			for (unsigned c = 0; c < QB_KEY_COLUMNS; c++) {
+				size_t width = strlen(qb_key_heading(c));
+
+				if (row == 0)
+					snprintf(cell, sizeof(cell), "%s", qb_key_heading(c));
+				else
+					qb_key_cell(&t, row - 1, c, cell);
+				if (c == 0)
+					qb_strbuf_printf(out, "%-23s", cell);
+				else
+					put_right(out, cell, width, QB_CELL_PLAIN, 0);
+			}
+			qb_strbuf_add(out, "\n");
+		}
+		qb_strbuf_clear(&line);
+		qb_key_holders(&t, &line);
+		put_wrapped(out, qb_strbuf_text(&line));
+		qb_strbuf_clear(&line);
+		qb_strbuf_printf(&line, "%s: ", s->groups[g].lib);
+		qb_key_guarantee(&t, &line);
+		put_wrapped(out, qb_strbuf_text(&line));
+		qb_strbuf_add(out, "\n");
+	}
+	qb_strbuf_free(&line);
+}
+
 /* What a reader may ask about the cells, if it occurs. */
 static void put_legend(struct qb_strbuf *out, const struct qb_section *s)
 {
@@ -186,6 +226,7 @@ void qb_report_text(const struct qb_report *r, struct qb_strbuf *out)
 		put_wrapped(out, qb_strbuf_text(&line));
 		qb_strbuf_add(out, "\n");
 		put_table(out, s, r->colour);
+		put_keys(out, s);
 		put_legend(out, s);
 		qb_strbuf_clear(&line);
 		qb_findings(s, &line);

@@ -13,6 +13,7 @@
 #include "base/fdio.h"
 #include "base/log.h"
 #include "base/proc.h"
+#include "base/strbuf.h"
 #include "run/driver.h"
 #include "run/process.h"
 #include "run/server.h"

@@ -179,6 +179,7 @@ static void add_up_job(const struct qb_tally *t, uint32_t job, struct qb_summary
 	out->submitted += (tj->flags & QB_TJOB_SUBMITTED) != 0;
 	out->acknowledged += (tj->flags & QB_TJOB_ACKED) != 0;
 	out->enqueue_failed += (tj->flags & QB_TJOB_REFUSED) != 0;
+	out->refused += (tj->flags & QB_TJOB_DUPLICATE) != 0;
 	out->unacknowledged += (tj->flags & ~QB_TJOB_DISCARDED) == QB_TJOB_SUBMITTED;
 	out->duplicates += j.completions > 1;
 	s->extra_completions += j.completions > 1 ? j.completions - 1 : 0;
@@ -248,8 +249,9 @@ static void equal(struct qb_summary *out, const char *name, uint64_t left, uint6
 
 static void account_jobs(const struct qb_tally *t, struct qb_summary *o, const struct sums *s)
 {
-	equal(o, "submitted = acknowledged + enqueue_failed + unacknowledged", o->submitted,
-	      o->acknowledged + o->enqueue_failed + o->unacknowledged);
+	equal(o, o->refused ? "submitted = acknowledged + enqueue_failed + refused + unacknowledged" :
+	      "submitted = acknowledged + enqueue_failed + unacknowledged", o->submitted,
+	      o->acknowledged + o->enqueue_failed + o->refused + o->unacknowledged);
 	equal(o, o->unacknowledged_known || o->ambiguous_gone || o->unknown_end ?
 	      "acknowledged + unacknowledged_known = completed + discarded + ambiguous_parked + "
 	      "queued + ... + lost" :
@@ -306,6 +308,32 @@ static uint64_t counter_of(const struct qb_trace *trace, const char *name)
 	return qb_trace_counter(trace, name, &value) == 0 ? value : 0;
 }
 
+/* Of a run on unique keys: what must be true whatever the queue promises. */
+static void account_keys(const struct qb_trace *trace, struct qb_summary *o)
+{
+	const struct qb_key_table *k = &o->keys;
+	uint64_t each = (uint64_t)k->set.keys * k->set.processes, answers = 0, requests = 0, fewest = each;
+	uint64_t accepted = 0, worked = 0;
+
+	if (k->set.keys == 0)
+		return;
+	for (unsigned i = 0; i < QB_KEY_PHASES; i++) {
+		const struct qb_key_row *r = &k->row[i];
+
+		requests += r->requests;
+		answers += r->accepted + r->refused + r->errors + r->unanswered;
+		fewest = r->requests < fewest ? r->requests : fewest;
+		accepted += r->accepted_keys;
+		worked += r->executed_keys + r->unfinished_keys;
+	}
+	equal(o, "requests on keys = accepted + refused + errors + unanswered", requests, answers);
+	/* A run that was cut off has not asked for all. */
+	if (trace->ended && !counter_of(trace, "interrupted"))
+		equal(o, "requests of each phase = keys x processes", fewest, each);
+	identity(o, "keys accepted <= keys executed + keys not finished", accepted, worked, accepted <= worked);
+	equal(o, "requests refused for their key and yet run = 0", k->refused_and_run, 0);
+}
+
 static void account_failovers(const struct qb_trace *trace, struct qb_summary *out)
 {
 	out->failovers_behind = counter_of(trace, "failovers_behind");
@@ -332,6 +360,7 @@ void qb_account(const struct qb_tally *t, struct qb_summary *out)
 	account_jobs(t, out, &s);
 	account_effects(t, out, &s);
 	account_failovers(trace, out);
+	account_keys(trace, out);
 	equal(out, "processes killed by plan = their deaths on record", s.killed, s.killed_dead);
 	equal(out, "events dropped or missing = 0", out->events_dropped, 0);
 	equal(out, "damaged places in the record = 0", trace->damage.skipped_count +

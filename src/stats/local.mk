@@ -3,6 +3,7 @@ noinst_LIBRARIES += %D%/libqb-stats.a
 %C%_libqb_stats_a_SOURCES = \
 	%D%/account.c \
 	%D%/death.c %D%/death.h \
+	%D%/keytable.c %D%/keytable.h \
 	%D%/percentile.c %D%/percentile.h \
 	%D%/process.c \
 	%D%/resume.c \

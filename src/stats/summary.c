@@ -216,6 +216,8 @@ int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, stru
 	out->parks = in->parks != 0;
 	out->resolves = in->resolves != 0;
 	rc = qb_tally_build(&t, in, err);
+	if (rc == 0 && qb_key_table_build(&t, out) < 0)
+		rc = qb_err_errno(err, ENOMEM, "could not add up the run");
 	if (rc == 0) {
 		qb_account(&t, out);
 		rc = all_times(&t, out, err);

@@ -28,6 +28,7 @@
 #include "record/ends.h"
 #include "record/load.h"
 #include "record/meta.h"
+#include "stats/keytable.h"
 
 /*
  * Nearest rank, as in the original: index ceil(p * n) - 1 of the ascending samples. All 0 when
@@ -76,11 +77,12 @@ struct qb_identity {
 	int64_t left, right;
 	int holds;
 };
-#define QB_IDENTITIES_MAX 24
+#define QB_IDENTITIES_MAX 32
 
 struct qb_summary {
 	char run_id[96], lib[96], scenario[64];
 	uint64_t planned, submitted, acknowledged, enqueue_failed;
+	uint64_t refused;                       /* another job with the same unique key was there */
 	uint64_t unacknowledged;                /* submitted, neither acknowledged nor refused */
 	uint64_t unacknowledged_known;          /* not acknowledged, and yet the queue had them */
 	uint64_t completed, completions, failed_attempts, discarded;
@@ -104,6 +106,7 @@ struct qb_summary {
 	uint64_t failover_gone_batches;         /* that it lacked, and of which nothing was kept */
 	uint64_t failover_gone;                 /* outcomes in them, at least: lost for good */
 	uint64_t events, events_dropped;
+	struct qb_key_table keys;               /* of a run on unique keys */
 	struct qb_resume resume[QB_RESUME_CLASS_COUNT];
 	struct qb_resume sync_resume;           /* syncer killed -> first commit after */
 	struct qb_percentiles spawn;            /* kill -> successor ready to serve */

@@ -162,7 +162,7 @@ static int on_job(struct qb_tally *t, const struct qb_trace_event *e, struct qb_
 		j->flags |= QB_TJOB_ACKED;
 		break;
 	case QB_EV_ENQUEUE_FAILED:
-		j->flags |= QB_TJOB_REFUSED;
+		j->flags |= e->ev.arg0 ? QB_TJOB_REFUSED : QB_TJOB_DUPLICATE;
 		break;
 	case QB_EV_JOB_STARTED:
 		on_started(t, job, e);

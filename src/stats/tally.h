@@ -25,6 +25,7 @@ enum qb_tally_job_flag {
 	QB_TJOB_ACKED = 2,
 	QB_TJOB_REFUSED = 4,            /* its enqueue failed */
 	QB_TJOB_DISCARDED = 8,
+	QB_TJOB_DUPLICATE = 32,         /* it was refused because of its unique key */
 };
 
 struct qb_tally_job {
@@ -154,6 +155,9 @@ static inline uint64_t qb_proc_death_ns(const struct qb_proc *p)
 
 /* account.c: counts of jobs and attempts, then the identities that must hold. 0 or -ENOMEM. */
 void qb_account(const struct qb_tally *t, struct qb_summary *out);
+
+/* keytable.c: of a run on unique keys; nothing of another. 0 or -ENOMEM. */
+int qb_key_table_build(const struct qb_tally *t, struct qb_summary *out);
 
 /* resume.c: the classes, spawn times. 0 or -ENOMEM. */
 int qb_resume_times(const struct qb_tally *t, struct qb_summary *out);
