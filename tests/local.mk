@@ -144,6 +144,7 @@ pg_programs += \
 	%D%/pg/test-restore \
 	%D%/pg/test-restore-cut \
 	%D%/pg/test-schema \
+	%D%/pg/test-stats \
 	%D%/pg/test-sweep \
 	%D%/pg/test-sync \
 	%D%/pg/test-sync-cut \
@@ -165,6 +166,7 @@ pg_programs += \
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_schema_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_test_stats_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_sweep_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_sync_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_sync_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)

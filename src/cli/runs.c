@@ -146,7 +146,7 @@ static void keep_result(struct runs *r, size_t idx)
 
 	r->entries[idx] = (struct qb_report_entry){
 		.summary = &result->summary, .meta = &result->meta, .dir = result->dir,
-		.wal_bytes = result->wal_bytes, .commits = result->commits, .interrupted = result->interrupted,
+		.load = result->load, .interrupted = result->interrupted,
 	};
 	r->count = idx + 1;
 	snprintf(path, sizeof(path), "%s/summary.json", result->dir);

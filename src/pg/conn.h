@@ -119,27 +119,4 @@ int qb_pg_get_timestamptz(const PGresult *res, int row, int col, uint64_t *unix_
 int qb_pg_get_bytea(const PGresult *res, int row, int col, const void **data, size_t *bytes);
 int qb_pg_get_text(const PGresult *res, int row, int col, const char **text, size_t *bytes);
 
-/*
- * What the current database did since its statistics were reset, and how far the log of the whole
- * server has come.  Sessions publish their counts with a delay: a second, or ten when idle.
- */
-struct qb_pg_stats {
-	uint64_t at_ns;         /* CLOCK_MONOTONIC */
-	int64_t commits_count;
-	int64_t rollbacks_count;
-	int64_t inserted_count;
-	int64_t updated_count;
-	int64_t deleted_count;
-	int64_t fetched_count;
-	int64_t blocks_read_count;
-	int64_t blocks_hit_count;
-	int64_t deadlocks_count;
-	int64_t wal_bytes;
-};
-
-int qb_pg_stats_read(PGconn *conn, struct qb_pg_stats *out, struct qb_err *err);
-/* Field by field, after - before; at_ns becomes the time between them. */
-struct qb_pg_stats qb_pg_stats_diff(const struct qb_pg_stats *before,
-				    const struct qb_pg_stats *after);
-
 #endif

@@ -12,5 +12,6 @@ noinst_LIBRARIES += %D%/libqb-pg.a
 	%D%/setup.c %D%/setup.h \
 	%D%/spawn.c %D%/spawn.h \
 	%D%/standby.c %D%/standby.h \
+	%D%/stats.c %D%/stats.h \
 	%D%/sweep.c \
 	%D%/value.c

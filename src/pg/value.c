@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Binary values of results, and the statistics snapshot that is read with them. */
+/* Binary values of results. */
 #include <endian.h>
 #include <string.h>
 
-#include "base/clock.h"
 #include "pg/conn.h"
 #include "shm/status.h"
 
@@ -108,64 +107,4 @@ int qb_pg_get_text(const PGresult *res, int row, int col, const char **text, siz
 	*text = value;
 	*bytes = (size_t)PQgetlength(res, row, col);
 	return 0;
-}
-
-int qb_pg_stats_read(PGconn *conn, struct qb_pg_stats *out, struct qb_err *err)
-{
-	static const char sql[] =
-		"SELECT xact_commit, xact_rollback, tup_inserted, tup_updated, tup_deleted, "
-		"tup_fetched,"
-		" blks_read, blks_hit, deadlocks, pg_catalog.pg_wal_lsn_diff("
-		"CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn()"
-		" ELSE pg_catalog.pg_current_wal_insert_lsn() END, '0/0')::bigint"
-		" FROM pg_catalog.pg_stat_database WHERE datname = pg_catalog.current_database()";
-	struct qb_pg_stats s = { 0 };
-	int64_t *const fields[] = {
-		&s.commits_count, &s.rollbacks_count, &s.inserted_count, &s.updated_count,
-		&s.deleted_count, &s.fetched_count, &s.blocks_read_count, &s.blocks_hit_count,
-		&s.deadlocks_count, &s.wal_bytes,
-	};
-	PGresult *res;
-	size_t i;
-	int ret;
-
-	ret = qb_pg_query(conn, sql, 0, NULL, NULL, NULL, NULL, 1, &res, err);
-	if (ret < 0) {
-		qb_err_context(err, "could not read the database statistics");
-		return ret;
-	}
-	s.at_ns = qb_now_ns();
-	for (i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
-		if (qb_pg_get_i64(res, 0, (int)i, fields[i])) {
-			ret = qb_err_set(err, QB_ECORRUPT,
-					 "could not read the database statistics: column %s is "
-					 "not a bigint",
-					 PQfname(res, (int)i) ? PQfname(res, (int)i) : "?");
-			break;
-		}
-	}
-	PQclear(res);
-	if (!ret)
-		*out = s;
-	return ret;
-}
-
-struct qb_pg_stats qb_pg_stats_diff(const struct qb_pg_stats *before,
-				    const struct qb_pg_stats *after)
-{
-	struct qb_pg_stats d = {
-		.at_ns = after->at_ns - before->at_ns,
-		.commits_count = after->commits_count - before->commits_count,
-		.rollbacks_count = after->rollbacks_count - before->rollbacks_count,
-		.inserted_count = after->inserted_count - before->inserted_count,
-		.updated_count = after->updated_count - before->updated_count,
-		.deleted_count = after->deleted_count - before->deleted_count,
-		.fetched_count = after->fetched_count - before->fetched_count,
-		.blocks_read_count = after->blocks_read_count - before->blocks_read_count,
-		.blocks_hit_count = after->blocks_hit_count - before->blocks_hit_count,
-		.deadlocks_count = after->deadlocks_count - before->deadlocks_count,
-		.wal_bytes = after->wal_bytes - before->wal_bytes,
-	};
-
-	return d;
 }

@@ -29,8 +29,10 @@ static const struct field {
 	{ "reports_ambiguity", offsetof(struct qb_ends, reports_ambiguity) },
 	{ "parks", offsetof(struct qb_ends, parks) },
 	{ "resolves", offsetof(struct qb_ends, resolves) },
-	{ "wal_bytes", offsetof(struct qb_ends, wal_bytes) },
-	{ "commits", offsetof(struct qb_ends, commits) },
+#define LOAD(name) { "db_" #name, offsetof(struct qb_ends, load.name) }
+	LOAD(commits), LOAD(rollbacks), LOAD(inserted), LOAD(updated), LOAD(deleted), LOAD(dead_left), LOAD(vacuums),
+	LOAD(wal_bytes), LOAD(statements), LOAD(strangers), LOAD(delayed),
+#undef LOAD
 };
 #define FIELD_COUNT QB_ARRAY_COUNT(fields)
 
@@ -113,7 +115,7 @@ static int unpack_counts(struct qb_unpack *u, struct qb_ends *ends)
 static int read_block(struct qb_ends *ends, uint64_t *seen, uint64_t file_bytes,
 		      const struct qb_record_block *b)
 {
-	struct qb_ends counts = { 0 };
+	struct qb_ends counts = { .load = qb_db_load_unknown() };
 	const uint8_t *data;
 	uint32_t members, bytes;
 	uint64_t first;

@@ -15,6 +15,7 @@
 
 #include "base/err.h"
 #include "base/outcome.h"
+#include "record/dbload.h"
 #include "record/writer.h"
 
 #define QB_ENDS_JOBS_MAX (1u << 24)
@@ -36,8 +37,7 @@ struct qb_ends {
 	uint64_t reports_ambiguity;     /* 1: the queue tells which jobs are ambiguous */
 	uint64_t parks;                 /* 1: ambiguous jobs are parked, never run again */
 	uint64_t resolves;              /* 1: Postgres is asked about them, none stays ambiguous */
-	uint64_t wal_bytes;             /* written by the database during the run; 0 = not measured */
-	uint64_t commits;               /* of the database during the run; 0 = not measured */
+	struct qb_db_load load;         /* what is missing in the record is not known */
 	struct qb_job_end *jobs;        /* jobs_count of them, by job_id - 1; malloc'ed when loaded */
 };
 

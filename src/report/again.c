@@ -13,6 +13,7 @@
 static void guess_ends(const struct qb_trace *t, struct qb_ends *ends)
 {
 	memset(ends, 0, sizeof(*ends));
+	ends->load = qb_db_load_unknown();
 	ends->jobs_count = t->job_id_max;
 	ends->watch_end_ns = t->events_count ? t->events[t->events_count - 1].t_ns : 0;
 	for (size_t i = 0; i < t->events_count && !ends->reports_ambiguity; i++)
@@ -60,8 +61,7 @@ static int summarize(const struct qb_trace *t, const char *path, struct qb_repor
 	};
 
 	rc = qb_summarize(&in, &run->summary, err);
-	run->wal_bytes = ends.wal_bytes;
-	run->commits = ends.commits;
+	run->load = ends.load;
 	run->interrupted = !known || !t->ended;
 	if (known)
 		qb_ends_free(&ends);
@@ -103,7 +103,6 @@ struct qb_report_entry qb_report_run_entry(const struct qb_report_run *run)
 {
 	return (struct qb_report_entry){
 		.summary = &run->summary, .meta = &run->meta, .dir = run->dir,
-		.wal_bytes = run->wal_bytes, .commits = run->commits,
-		.interrupted = run->interrupted,
+		.load = run->load, .interrupted = run->interrupted,
 	};
 }

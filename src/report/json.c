@@ -237,13 +237,39 @@ static json_t *settings(const struct qb_meta *m)
 	return o;
 }
 
+static json_t *known(uint64_t n)
+{
+	return n == QB_NOT_KNOWN ? json_null() : count(n);
+}
+
+static json_t *per_job(uint64_t n, uint64_t jobs)
+{
+	return n == QB_NOT_KNOWN || jobs == 0 ? json_null() : real((double)n / (double)jobs);
+}
+
 static json_t *database(const struct qb_report_entry *e)
 {
+	static const struct { const char *key; size_t off; } fields[] = {
+#define FIELD(name) { #name, offsetof(struct qb_db_load, name) }
+		FIELD(commits), FIELD(rollbacks), FIELD(inserted), FIELD(updated), FIELD(deleted), FIELD(dead_left),
+		FIELD(vacuums), FIELD(wal_bytes), FIELD(statements),
+#undef FIELD
+	};
 	const struct qb_summary *s = e->summary;
-	json_t *o = json_object();
+	json_t *o = json_object(), *each = json_object();
 
-	add(o, "wal_bytes", e->wal_bytes ? count(e->wal_bytes) : json_null());
-	add(o, "commits", e->commits ? count(e->commits) : json_null());
+	for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
+		uint64_t value;
+
+		memcpy(&value, (const char *)&e->load + fields[i].off, sizeof(value));
+		add(o, fields[i].key, known(value));
+		add(each, fields[i].key, per_job(value, s->completed));
+	}
+	add(o, "transactions", known(qb_db_load_transactions(&e->load)));
+	add(each, "transactions", per_job(qb_db_load_transactions(&e->load), s->completed));
+	add(o, "per_completed_job", each);
+	add(o, "other_sessions", known(e->load.strangers));
+	add(o, "counters_delayed", e->load.delayed == QB_NOT_KNOWN ? json_null() : json_boolean(e->load.delayed != 0));
 	add(o, "syncer_commits", count(s->commits));
 	add(o, "syncer_rows", count(s->commit_rows));
 	return o;

@@ -15,6 +15,7 @@
 #include "base/err.h"
 #include "base/host.h"
 #include "base/strbuf.h"
+#include "record/dbload.h"
 #include "record/meta.h"
 #include "stats/summary.h"
 
@@ -23,7 +24,7 @@ struct qb_report_entry {
 	const struct qb_summary *summary;
 	const struct qb_meta *meta;
 	const char *dir;                /* where its files are; NULL or "": nowhere */
-	uint64_t wal_bytes, commits;    /* of the database during the run; 0 = not measured */
+	struct qb_db_load load;         /* what the run cost its database */
 	int interrupted;                /* by the user: the numbers are of a part */
 };
 
@@ -63,7 +64,7 @@ struct qb_report_run {
 	struct qb_meta meta;
 	struct qb_host host;            /* the machine that ran it, as far as the record says */
 	char dir[512];                  /* of the record */
-	uint64_t wal_bytes, commits;
+	struct qb_db_load load;
 	int interrupted;                /* no orderly end, or not what became of the jobs */
 };
 

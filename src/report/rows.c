@@ -17,7 +17,7 @@ enum row_kind {
 	ROW_SPREAD,                     /* median and maximum of percentiles */
 	ROW_RESUME,
 	ROW_RATE,
-	ROW_WAL, ROW_COMMITS,           /* per completed job */
+	ROW_LOAD, ROW_LOAD_BYTES,       /* a member of the database load, per completed job */
 	ROW_KILLS,
 	ROW_VERIFIED,
 };
@@ -30,6 +30,8 @@ static const struct row_def {
 	int only_if_any;
 } defs[] = {
 #define AT(member) offsetof(struct qb_summary, member)
+#define LOAD(member) offsetof(struct qb_db_load, member)
+#define LOAD_TRANSACTIONS SIZE_MAX      /* a sum of two members */
 	{ "jobs acknowledged", ROW_COUNT, AT(acknowledged), 0 },
 	{ "completed", ROW_COUNT, AT(completed), 0 },
 	{ "discarded (failed for good)", ROW_COUNT, AT(discarded), 1 },
@@ -64,10 +66,17 @@ static const struct row_def {
 	{ "pick-up p95", ROW_P95, AT(pickup), 0 },
 	{ "pick-up p99", ROW_P99, AT(pickup), 0 },
 	{ "end to end p95", ROW_P95, AT(end_to_end), 0 },
-	{ "log written by Postgres, per job", ROW_WAL, 0, 1 },
-	{ "commits of Postgres, per job", ROW_COMMITS, 0, 1 },
+	{ "database, per completed job", ROW_HEADING, 0, 1 },
+	{ "  transactions", ROW_LOAD, LOAD_TRANSACTIONS, 0 },
+	{ "  statements", ROW_LOAD, LOAD(statements), 1 },
+	{ "  tuples inserted", ROW_LOAD, LOAD(inserted), 1 },
+	{ "  tuples updated", ROW_LOAD, LOAD(updated), 1 },
+	{ "  tuples deleted", ROW_LOAD, LOAD(deleted), 1 },
+	{ "  dead tuples left", ROW_LOAD, LOAD(dead_left), 1 },
+	{ "  log written (WAL)", ROW_LOAD_BYTES, LOAD(wal_bytes), 1 },
 	{ "the account adds up", ROW_VERIFIED, 0, 0 },
 #undef AT
+#undef LOAD
 };
 
 static const void *member(const struct qb_report_entry *e, const struct row_def *d)
@@ -75,11 +84,19 @@ static const void *member(const struct qb_report_entry *e, const struct row_def 
 	return (const char *)e->summary + d->off;
 }
 
+static double load_of(const struct qb_report_entry *e, const struct row_def *d)
+{
+	uint64_t n = qb_db_load_transactions(&e->load), jobs = e->summary->completed;
+
+	if (d->off != LOAD_TRANSACTIONS)
+		memcpy(&n, (const char *)&e->load + d->off, sizeof(n));
+	return n == QB_NOT_KNOWN || jobs == 0 ? NAN : (double)n / (double)jobs;
+}
+
 /* The number of one run, NAN when it has none. */
 static double value_of(const struct qb_report_entry *e, const struct row_def *d)
 {
-	const struct qb_percentiles *p = member(e, d);
-	double jobs = (double)e->summary->completed;
+	const struct qb_percentiles *p = d->kind == ROW_LOAD || d->kind == ROW_LOAD_BYTES ? NULL : member(e, d);
 
 	switch (d->kind) {
 	case ROW_COUNT:
@@ -98,10 +115,9 @@ static double value_of(const struct qb_report_entry *e, const struct row_def *d)
 		return p->count ? (double)p->p95_ns : NAN;
 	case ROW_P99:
 		return p->count ? (double)p->p99_ns : NAN;
-	case ROW_WAL:
-		return e->wal_bytes && jobs > 0 ? (double)e->wal_bytes / jobs : NAN;
-	case ROW_COMMITS:
-		return e->commits && jobs > 0 ? (double)e->commits / jobs : NAN;
+	case ROW_LOAD:
+	case ROW_LOAD_BYTES:
+		return load_of(e, d);
 	default:
 		return NAN;
 	}
@@ -124,10 +140,12 @@ static void put_value(struct qb_strbuf *out, enum row_kind kind, double v)
 		qb_strbuf_printf(out, "%.0f", v);
 		break;
 	case ROW_RATE:
-	case ROW_COMMITS:
 		qb_strbuf_printf(out, v < 100 ? "%.1f" : "%.0f", v);
 		break;
-	case ROW_WAL:
+	case ROW_LOAD:
+		qb_strbuf_printf(out, v < 100 ? "%.2f" : "%.0f", v);
+		break;
+	case ROW_LOAD_BYTES:
 		qb_strbuf_add(out, qb_format_size(buf, sizeof(buf), whole(v)));
 		break;
 	default:
@@ -301,6 +319,9 @@ static int put_cell(struct qb_row *row, size_t column, const struct qb_group *g,
 		break;
 	default:
 		any = put_values(&cell, g, d, &o);
+		/* A crash took the counters along: that is no zero, and no dash either. */
+		if (!any && (d->kind == ROW_LOAD || d->kind == ROW_LOAD_BYTES))
+			qb_strbuf_add(&cell, "not known");
 		if (d->kind == ROW_KILLS)
 			put_role(&cell, g);
 		if (any && d->kind == ROW_SPREAD)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "pg/stats.h"
 #include "queue/queue.h"
 #include "run/faults.h"
 #include "run/feeder.h"
@@ -48,6 +49,9 @@ struct qb_driver {
 	uint64_t start_ns;
 	uint64_t drained_ns;            /* when the queue was found empty, 0 = never */
 	uint64_t sampled_ns;
+	uint64_t census_count;          /* how often the queue was asked how many are left */
+	struct qb_pg_stats stats_before;
+	int has_stats_before;
 };
 
 /* tend.c: the parent and the orphans */
@@ -80,6 +84,13 @@ void qb_rebuild_note(struct qb_meta *m, const struct qb_config_shm *cfg);
  * negative with err, and then no segment is left.
  */
 int qb_rebuild_segment(struct qb_driver *d, const char *run_id, struct qb_recover_result *result, struct qb_err *err);
+
+/*
+ * load.c: read the server's counters before the first session of the run, and after its last, for d->result->load.
+ * The end closes the driver's own handles of the queue. What cannot be read is not known; nothing fails.
+ */
+void qb_load_begin(struct qb_driver *d);
+void qb_load_end(struct qb_driver *d);
 
 /* verify.c: ask the queue, sum up, check. 0; QB_EVERIFY; or another negative code. */
 int qb_verify(struct qb_driver *d, struct qb_err *err);

@@ -10,6 +10,7 @@ noinst_LIBRARIES += %D%/libqb-run.a
 	%D%/gate.c %D%/gate.h \
 	%D%/keys.c %D%/keys.h \
 	%D%/leftover.c \
+	%D%/load.c \
 	%D%/parent.c %D%/parent.h \
 	%D%/process.c %D%/process.h \
 	%D%/producers.c %D%/producers.h \

@@ -16,6 +16,7 @@
 #include "base/err.h"
 #include "base/outcome.h"
 #include "base/strbuf.h"
+#include "record/dbload.h"
 #include "record/meta.h"
 #include "shm/layout.h"
 #include "shm/restore.h"
@@ -74,7 +75,7 @@ struct qb_run_result {
 	char segment_path[512];         /* "" when it was removed */
 	int started;                    /* it came as far as its first job */
 	int interrupted;                /* partial results were written */
-	uint64_t wal_bytes, commits;    /* database load during the run */
+	struct qb_db_load load;         /* what it cost its database */
 };
 
 /* Set by the signal handlers of SIGINT and SIGTERM, looked at everywhere. */

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "pg/cluster.h"
 #include "pg/conn.h"
@@ -17,6 +18,8 @@
 #include "sync/schema.h"
 
 #define CONNECT_NS (10 * QB_NS_PER_S)
+#define SESSIONS_NS (3 * QB_NS_PER_S)
+#define STRANGERS_NS (300 * QB_NS_PER_MS)
 
 struct qb_server {
 	struct qb_cluster *cluster;     /* NULL: the user's */
@@ -24,6 +27,7 @@ struct qb_server {
 	char version[64];
 	uint64_t cluster_id;
 	PGconn *conn;                   /* for the load figures; opened when first asked */
+	int64_t own;                    /* statements sent on it since the first of those figures */
 
 	/*
 	 * Who kills it and starts it again, so that the driver goes on meanwhile. A thread that lives as long as
@@ -242,21 +246,42 @@ int qb_server_knows_run(struct qb_server *s, const char *run_id)
 	       has_table && qb_schema_run_is_known(s->conn, run_id, NULL) > 0;
 }
 
-int qb_server_load(struct qb_server *s, uint64_t *wal_bytes, uint64_t *commits)
+/* Sessions publish what they did before they vanish from the list. */
+static int await_sessions(PGconn *conn, int64_t *own, struct qb_err *err)
 {
-	struct qb_pg_stats st;
+	uint64_t begin = qb_now_ns();
+	struct qb_pg_sessions n;
+
+	for (;;) {
+		int rc = qb_pg_sessions_read(conn, own, &n, err);
+		uint64_t waited = qb_now_ns() - begin;
+
+		if (rc < 0 || n.ours + n.strangers == 0 || waited > (n.ours ? SESSIONS_NS : STRANGERS_NS))
+			return rc;
+		qb_sleep_ns(5 * QB_NS_PER_MS);
+	}
+}
+
+static int read_stats(struct qb_server *s, struct qb_pg_stats *out, struct qb_err *err)
+{
+	int rc = s->conn ? await_sessions(s->conn, &s->own, err) : QB_EPG;
+
+	return rc < 0 ? rc : qb_pg_stats_read(s->conn, &s->own, out, err);
+}
+
+int qb_server_stats(struct qb_server *s, struct qb_pg_stats *out)
+{
 	struct qb_err err = { 0 };
 
-	if (!s->conn || qb_pg_stats_read(s->conn, &st, &err) < 0) {
-		PQfinish(s->conn);
-		s->conn = NULL;
-		if (qb_pg_connect(qb_server_conninfo(s), "qbench driver", CONNECT_NS, &s->conn, &err) < 0 ||
-		    qb_pg_stats_read(s->conn, &st, &err) < 0)
-			return QB_EPG;
-	}
-	*wal_bytes = (uint64_t)st.wal_bytes;
-	*commits = (uint64_t)st.commits_count;
-	return 0;
+	if (read_stats(s, out, &err) == 0)
+		return 0;
+	PQfinish(s->conn);
+	s->conn = NULL;
+	if (qb_pg_connect(qb_server_conninfo(s), "qbench driver", CONNECT_NS, &s->conn, &err) == 0 &&
+	    read_stats(s, out, &err) == 0)
+		return 0;
+	qb_log(QB_LOG_WARNING, "what the run costs the database is not known: %s", err.text);
+	return QB_EPG;
 }
 
 void qb_server_close(struct qb_server *s, const char *log_copy)

@@ -6,6 +6,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "pg/stats.h"
 #include "run/run.h"
 
 uint64_t qb_server_cluster_id(const struct qb_server *s);       /* 0 = not known */
@@ -25,7 +26,10 @@ int qb_server_failed(struct qb_server *s, struct qb_err *err);
 /* Is there a run of that name in its tables? 0 also when it cannot be asked. */
 int qb_server_knows_run(struct qb_server *s, const char *run_id);
 
-/* WAL position in bytes and committed transactions so far. 0, or QB_EPG when the server cannot be asked. */
-int qb_server_load(struct qb_server *s, uint64_t *wal_bytes, uint64_t *commits);
+/*
+ * The counters of its database when every session but the driver's has ended, as far as that is waited for: three
+ * seconds for those of ours, less for others. 0, or QB_EPG when the server cannot be asked.
+ */
+int qb_server_stats(struct qb_server *s, struct qb_pg_stats *out);
 
 #endif

@@ -160,8 +160,7 @@ int qb_verify(struct qb_driver *d, struct qb_err *err)
 		.reports_ambiguity = (d->ops->flags & QB_QUEUE_IN_SEGMENT) != 0,
 		.parks = (d->ops->flags & QB_QUEUE_IN_SEGMENT) && d->cfg->ambiguous == QB_EFFECT_OPAQUE,
 		.resolves = (d->ops->flags & QB_QUEUE_IN_SEGMENT) && d->cfg->ambiguous == QB_EFFECT_TRANSACTIONAL,
-		.wal_bytes = d->result->wal_bytes,
-		.commits = d->result->commits,
+		.load = d->result->load,
 		.jobs = c.jobs,
 	};
 

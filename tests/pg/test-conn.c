@@ -464,30 +464,6 @@ START_TEST(getters_refuse_what_is_not_there_or_of_another_type)
 }
 END_TEST
 
-START_TEST(statistics_count_what_was_done)
-{
-	PGconn *conn = pgtest_connect(cluster), *other = pgtest_connect(cluster);
-	struct qb_pg_stats before, after, d;
-	struct qb_err err = { 0 };
-
-	pgtest_exec(other, "CREATE TABLE public.counted (id int)");
-	ck_ok(qb_pg_stats_read(conn, &before, &err), err);
-	pgtest_exec(other, "INSERT INTO public.counted SELECT generate_series(1, 1000)");
-	ck_ok(qb_pg_stats_read(conn, &after, &err), err);
-	d = qb_pg_stats_diff(&before, &after);
-	ck_assert_int_gt(d.wal_bytes, 1000 * 20);
-	ck_assert_uint_gt(d.at_ns, 0);
-	PQfinish(other);        /* a session that ends publishes its counts */
-	ck_until(qb_pg_stats_read(conn, &after, &err) < 0 ||
-		 after.inserted_count - before.inserted_count >= 1000, 10);
-	ck_ok(err.code, err);
-	d = qb_pg_stats_diff(&before, &after);
-	ck_assert_int_ge(d.inserted_count, 1000);
-	ck_assert_int_ge(d.commits_count, 1);
-	PQfinish(conn);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("conn");
@@ -514,7 +490,6 @@ int main(void)
 	tcase_add_test(tc, notification_that_came_with_a_reply_is_not_lost);
 	tcase_add_test(tc, wait_ends_by_fd_signal_and_lost_connection);
 	tcase_add_test(tc, getters_refuse_what_is_not_there_or_of_another_type);
-	tcase_add_test(tc, statistics_count_what_was_done);
 	suite_add_tcase(suite, tc);
 	return pgtest_main(suite);
 }

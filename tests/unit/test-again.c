@@ -84,7 +84,8 @@ static uint64_t record(int with_ends)
 	if (with_ends) {
 		struct qb_ends ends = {
 			.jobs_count = b.in.jobs_count, .watch_end_ns = b.in.watch_end_ns,
-			.reports_ambiguity = 1, .wal_bytes = 12345, .commits = 67, .jobs = b.ends,
+			.reports_ambiguity = 1, .load = { .wal_bytes = 12345, .commits = 67, .dead_left = QB_NOT_KNOWN },
+			.jobs = b.ends,
 		};
 
 		ck_assert_int_eq(qb_record_ends(w, &ends, &err), 0);
@@ -111,12 +112,13 @@ START_TEST(the_record_gives_the_same_summary)
 	ck_assert_str_eq(run.host.cpu, "Imaginary CPU");
 	ck_assert_uint_eq(run.host.cores, 3);
 	ck_assert_str_eq(run.dir, dir);
-	ck_assert_uint_eq(run.wal_bytes, 12345);
-	ck_assert_uint_eq(run.commits, 67);
+	ck_assert_uint_eq(run.load.wal_bytes, 12345);
+	ck_assert_uint_eq(run.load.commits, 67);
+	ck_assert_uint_eq(run.load.dead_left, QB_NOT_KNOWN);
 	ck_assert_int_eq(run.interrupted, 0);
 	e = qb_report_run_entry(&run);
 	ck_assert_ptr_eq(e.summary, &run.summary);
-	ck_assert_uint_eq(e.wal_bytes, 12345);
+	ck_assert_uint_eq(e.load.wal_bytes, 12345);
 }
 END_TEST
 

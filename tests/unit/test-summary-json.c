@@ -78,7 +78,9 @@ static void setup(void)
 	qb_meta_setting(&meta, "poll_ms", "500");
 	qb_meta_setting(&meta, "host_cpu", "Imaginary CPU");
 	entries[0] = (struct qb_report_entry){ .summary = &sum, .meta = &meta, .dir = "results/x",
-					       .wal_bytes = 4096, .commits = 0 };
+					       .load = qb_db_load_unknown() };
+	entries[0].load.wal_bytes = 4096;
+	entries[0].load.inserted = 0;
 	report.entries = entries;
 	report.entries_count = 1;
 	report.qbench_version = "9.8.7";
@@ -198,6 +200,9 @@ START_TEST(what_is_not_known_is_null)
 	ck_assert(json_is_null(at(r, "work_ms.p50")));
 	ck_assert(number(r, "work_ms.count") == 0);
 	ck_assert(json_is_null(at(r, "database.commits")));
+	ck_assert(json_is_null(at(r, "database.transactions")));
+	ck_assert(json_is_null(at(r, "database.per_completed_job.transactions")));
+	ck_assert(number(r, "database.inserted") == 0);
 }
 END_TEST
 
