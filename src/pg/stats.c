@@ -68,16 +68,17 @@ static int read_statements(PGconn *conn, int64_t *own, int64_t *count, struct qb
 	PGresult *res = NULL;
 	const char *schema;
 	size_t bytes;
-	int rc = ask(conn, "SELECT pg_catalog.quote_ident(n.nspname)::text FROM pg_catalog.pg_extension e"
+	int rc = ask(conn, "SELECT n.nspname::text FROM pg_catalog.pg_extension e"
 		     " JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace"
 		     " WHERE e.extname = 'pg_stat_statements'", own, &res, err);
 
 	*count = -1;
 	if (rc == 0 && PQntuples(res) == 1 && qb_pg_get_text(res, 0, 0, &schema, &bytes) == 0) {
+		char *quoted = PQescapeIdentifier(conn, schema, bytes);
 		char *sql = qb_xasprintf("SELECT coalesce(sum(calls), 0)::bigint FROM"
-					 " %.*s.pg_stat_statements(false) WHERE dbid ="
+					 " %s.pg_stat_statements(false) WHERE dbid ="
 					 " (SELECT oid FROM pg_catalog.pg_database WHERE datname ="
-					 " pg_catalog.current_database())", (int)bytes, schema);
+					 " pg_catalog.current_database())", quoted ? quoted : "public");
 		PGresult *sum = NULL;
 		struct qb_err why = { 0 };
 
@@ -85,6 +86,7 @@ static int read_statements(PGconn *conn, int64_t *own, int64_t *count, struct qb
 			*count = -1;
 		PQclear(sum);
 		free(sql);
+		PQfreemem(quoted);
 	}
 	PQclear(res);
 	return rc;
