@@ -62,6 +62,7 @@ unit_programs += \
 	%D%/unit/test-fdio \
 	%D%/unit/test-host \
 	%D%/unit/test-job \
+	%D%/unit/test-leased \
 	%D%/unit/test-meta \
 	%D%/unit/test-offer \
 	%D%/unit/test-options \
@@ -98,6 +99,7 @@ unit_programs += \
 %C%_unit_test_fdio_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_host_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_job_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_leased_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_meta_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_offer_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_options_LDADD = $(qb_queue_libs) $(CHECK_LIBS)

@@ -155,6 +155,13 @@ const struct qb_opt qb_opt_table[] = {
 	  .help = "how long a silent worker is believed to be alive, the same for each library that goes by time; "
 		  "longer than the longest job; 0s: as each is shipped" },
 
+	{ .name = "observe", .type = QB_OPT_DURATION, .group = QB_GROUP_CRASH, .cmds = RUNS,
+	  .value = "TIME", SETS(run.observe_ns), .min = 0, .max = DAY_NS, .preset = "60s",
+	  .help = "how long to watch, when all else is done, for jobs that a library gives back by a time-out only" },
+	{ .name = "observe", .type = QB_OPT_DURATION, .group = QB_GROUP_CRASH, .cmds = QB_CMD_DEMO,
+	  .value = "TIME", SETS(run.observe_ns), .min = 0, .max = DAY_NS, .preset = "5s",
+	  .help = "how long to watch, when all else is done, for jobs that a library gives back by a time-out only" },
+
 	{ .name = "ack", .type = QB_OPT_CHOICE, .group = QB_GROUP_DURABILITY, .cmds = RUNS,
 	  .value = "MODE", SETS(run.ack), .choices = ack_modes, .preset = "durable",
 	  .help = "shm: an enqueue is acknowledged when its job is committed in Postgres, or "

@@ -35,6 +35,8 @@ struct qb_queue_option {
 
 /* The one by which --lease=TIME sets how long a held job is believed to be alive, where a queue has such a thing. */
 #define QB_QUEUE_LEASE_OPTION "lease"
+/* The one that names the program whose use of the queue is followed, where there are several. */
+#define QB_QUEUE_ADAPTER_OPTION "adapter"
 
 /*
  * "name=value:name=value", or NULL or "" for the presets. values has room for QB_QUEUE_OPTIONS_MAX.

@@ -33,6 +33,8 @@ static const struct field {
 	LOAD(commits), LOAD(rollbacks), LOAD(inserted), LOAD(updated), LOAD(deleted), LOAD(dead_left), LOAD(vacuums),
 	LOAD(wal_bytes), LOAD(statements), LOAD(strangers), LOAD(delayed),
 #undef LOAD
+	{ "leased", offsetof(struct qb_ends, leased) },
+	{ "may_lose", offsetof(struct qb_ends, may_lose) },
 };
 #define FIELD_COUNT QB_ARRAY_COUNT(fields)
 

@@ -38,6 +38,8 @@ struct qb_ends {
 	uint64_t parks;                 /* 1: ambiguous jobs are parked, never run again */
 	uint64_t resolves;              /* 1: Postgres is asked about them, none stays ambiguous */
 	struct qb_db_load load;         /* what is missing in the record is not known */
+	uint64_t leased;                /* 1: jobs of the dead come back by a time-out, or never */
+	uint64_t may_lose;              /* 1: a kill can take what the queue kept in memory */
 	struct qb_job_end *jobs;        /* jobs_count of them, by job_id - 1; malloc'ed when loaded */
 };
 

@@ -16,7 +16,7 @@
 
 #define QB_META_KINDS_MAX 8
 #define QB_META_ERROR_CLASSES_MAX 8
-#define QB_META_SETTINGS_MAX 48
+#define QB_META_SETTINGS_MAX 96
 #define QB_META_TENANTS_MAX 1000000     /* that can be listed */
 #define QB_META_TENANT_BYTES 37         /* a UUID as text, with its NUL */
 

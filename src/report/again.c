@@ -58,6 +58,8 @@ static int summarize(const struct qb_trace *t, const char *path, struct qb_repor
 		.reports_ambiguity = ends.reports_ambiguity != 0,
 		.parks = ends.parks != 0,
 		.resolves = ends.resolves != 0,
+		.leased = ends.leased != 0,
+		.may_lose = ends.may_lose != 0,
 	};
 
 	rc = qb_summarize(&in, &run->summary, err);

@@ -32,7 +32,8 @@ static struct total total_of(const struct qb_group *g)
 		t.gone += s->failover_gone;
 		t.gone_batches += s->failover_gone_batches;
 		t.duplicates += s->duplicates;
-		t.stranded += s->stranded;
+		/* Where they come back by a time-out, whoever does not wait for it has found nothing wrong. */
+		t.stranded += s->leased ? 0 : s->stranded;
 		t.ambiguous += s->ambiguous;
 		t.repeated_effects += s->repeated_effects;
 		t.silent_effects += s->silent_effects;
@@ -294,6 +295,7 @@ void qb_findings(const struct qb_section *s, struct qb_strbuf *out)
 			put_faults(&text, &totals[i]);
 	put_doubts(&text, totals, s->groups_count);
 	put_times(&text, s);
+	qb_put_time_outs(&text, s);
 	for (size_t i = 0; i < s->groups_count; i++)
 		for (size_t r = 0; r < s->groups[i].runs_count; r++) {
 			put_failovers(&text, s->groups[i].runs[r]);

@@ -154,6 +154,10 @@ static void add_counts(json_t *o, const struct qb_summary *s)
 	add(o, "unknown_end", count(s->unknown_end));
 	add(o, "lost", count(s->lost));
 	add(o, "stranded", count(s->stranded));
+	add(o, "results_lost", count(s->results_lost));
+	add(o, "results_lost_alive", count(s->results_lost_alive));
+	add(o, "duplicates_unrecorded", count(s->duplicates_unrecorded));
+	add(o, "given_up", count(s->given_up));
 }
 
 static void add_faults(json_t *o, const struct qb_summary *s)
@@ -195,6 +199,7 @@ static void add_times(json_t *o, const struct qb_summary *s)
 	add(o, "work_ms", percentiles_ms(&s->work));
 	add(o, "end_to_end_ms", percentiles_ms(&s->end_to_end));
 	add(o, "commit_ms", percentiles_ms(&s->commit));
+	add(o, "result_age_max_ms", s->results_lost > s->results_lost_alive ? ms(s->result_age_ns_max) : json_null());
 	add(o, "elapsed_s", real((double)s->elapsed_ns / 1e9));
 	add(o, "throughput_per_s", real(s->throughput_per_s));
 }
@@ -293,6 +298,8 @@ static json_t *one_run(const struct qb_report_entry *e)
 	add(o, "events", count(s->events));
 	add(o, "events_dropped", count(s->events_dropped));
 	add(o, "reports_ambiguity", json_boolean(s->reports_ambiguity));
+	add(o, "leased", json_boolean(s->leased));
+	add(o, "may_lose", json_boolean(s->may_lose));
 	add(o, "identities", identities(s));
 	add(o, "settings", settings(e->meta));
 	add(versions, "qbench", text(e->meta->qbench_version));

@@ -10,4 +10,5 @@ noinst_LIBRARIES += %D%/libqb-report.a
 	%D%/report.c %D%/report.h \
 	%D%/rows.c \
 	%D%/settings.c \
-	%D%/text.c
+	%D%/text.c \
+	%D%/tracks.c

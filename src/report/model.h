@@ -57,6 +57,17 @@ void qb_table_free(struct qb_table *t);
 int qb_setting_key(const struct qb_meta *m, unsigned i, char key[QB_SETTING_BYTES]);
 void qb_setting(const struct qb_meta *m, const char *key, char value[QB_SETTING_BYTES]);
 
+/*
+ * tracks.c: what queues that go by time add.  A setting of a library's own, as "river lease" in the list, by its name;
+ * and whether a key of the list is one: of this group's library 1, of another's -1, of none 0.
+ */
+void qb_queue_setting(const struct qb_group *g, const char *name, char value[QB_SETTING_BYTES]);
+int qb_is_queue_setting(const struct qb_section *s, const char *key, size_t group);
+/* The track of a group, or its lease. Returns whether that makes the row worth its line. */
+int qb_put_track(struct qb_strbuf *out, const struct qb_group *g, int lease);
+/* Sentences: what was not waited for, and what was lost with the memory of a worker. */
+void qb_put_time_outs(struct qb_strbuf *out, const struct qb_section *s);
+
 /* Median (the upper one of an even count, as in the original) and range over runs. */
 struct qb_over_runs { double median, min, max; };
 /* Sorts values. count > 0. */

@@ -9,6 +9,8 @@
 
 #include "base/num.h"
 
+#define LEASE_LABEL "a silent worker is believed for"
+
 enum row_kind {
 	ROW_HEADING,
 	ROW_COUNT,                      /* a count of the summary */
@@ -20,6 +22,7 @@ enum row_kind {
 	ROW_LOAD, ROW_LOAD_BYTES,       /* a member of the database load, per completed job */
 	ROW_KILLS,
 	ROW_VERIFIED,
+	ROW_TRACK, ROW_LEASE,           /* texts of the settings */
 };
 
 /* Where in the summary it is, and whether to leave out a row that is empty for every library. */
@@ -32,15 +35,21 @@ static const struct row_def {
 #define AT(member) offsetof(struct qb_summary, member)
 #define LOAD(member) offsetof(struct qb_db_load, member)
 #define LOAD_TRANSACTIONS SIZE_MAX      /* a sum of two members */
+	{ "track", ROW_TRACK, 0, 1 },
+	{ LEASE_LABEL, ROW_LEASE, 0, 1 },
 	{ "jobs acknowledged", ROW_COUNT, AT(acknowledged), 0 },
 	{ "completed", ROW_COUNT, AT(completed), 0 },
 	{ "discarded (failed for good)", ROW_COUNT, AT(discarded), 1 },
+	{ "  of them died, and not failed", ROW_FAULT, AT(given_up), 1 },
 	{ "not finished at the end", ROW_COUNT, AT(queued), 1 },
 	{ "kills", ROW_KILLS, AT(kills), 0 },
 	{ "workers stopped for a while", ROW_COUNT, AT(stops), 1 },
 	{ "kills of the server", ROW_COUNT, AT(server_kills), 1 },
 	{ "deaths that nobody planned", ROW_FAULT, AT(deaths_unplanned), 1 },
 	{ "duplicates (completed twice)", ROW_FAULT, AT(duplicates), 0 },
+	{ "  of them not recorded in time", ROW_COUNT, AT(duplicates_unrecorded), 1 },
+	{ "results lost with a worker", ROW_FAULT, AT(results_lost), 1 },
+	{ "begun again without a failure", ROW_COUNT, AT(repeated_starts), 1 },
 	{ "effects that happened twice", ROW_COUNT, AT(repeated_effects), 0 },
 	{ "  of them without a warning", ROW_COUNT, AT(silent_effects), 1 },
 	{ "ambiguous (done or not?)", ROW_COUNT, AT(ambiguous), 0 },
@@ -54,6 +63,7 @@ static const struct row_def {
 	{ "  queued, never started", ROW_RESUME, AT(resume[QB_RESUME_NEVER_STARTED]), 1 },
 	{ "  in hand, the first again", ROW_RESUME, AT(resume[QB_RESUME_IN_FLIGHT_FIRST]), 1 },
 	{ "  in hand, the last again", ROW_RESUME, AT(resume[QB_RESUME_IN_FLIGHT_LAST]), 1 },
+	{ "  done and not recorded, again", ROW_RESUME, AT(resume[QB_RESUME_UNRECORDED]), 1 },
 	{ "  waiting for a retry", ROW_RESUME, AT(resume[QB_RESUME_RETRY_WAITING]), 1 },
 	{ "  enqueued after the restart", ROW_RESUME, AT(resume[QB_RESUME_ENQUEUED_AFTER]), 1 },
 	{ "  commits, after a syncer's death", ROW_RESUME, AT(sync_resume), 1 },
@@ -317,6 +327,10 @@ static int put_cell(struct qb_row *row, size_t column, const struct qb_group *g,
 	case ROW_VERIFIED:
 		any = put_verified(&cell, g, &row->moods[column]);
 		break;
+	case ROW_TRACK:
+	case ROW_LEASE:
+		any = qb_put_track(&cell, g, d->kind == ROW_LEASE);
+		break;
 	default:
 		any = put_values(&cell, g, d, &o);
 		/* A crash took the counters along: that is no zero, and no dash either. */
@@ -381,16 +395,31 @@ static void put_setting(const struct qb_group *g, const char *key, char *out, si
 	snprintf(out, cap, "%.24s", first);
 }
 
+static int is_lease(const struct qb_section *s, const char *key, size_t group)
+{
+	size_t n = strcspn(s->groups[group].lib, ":");
+
+	return qb_is_queue_setting(s, key, group) > 0 && strcmp(key + n, " lease") == 0;
+}
+
 static void add_setting(struct qb_table *t, const struct qb_section *s, const char *key)
 {
 	char label[QB_LABEL_BYTES], one[QB_CELL_BYTES], other[QB_CELL_BYTES];
 	struct qb_row *row;
+	size_t first = 0;
 	int differs;
 
 	snprintf(label, sizeof(label), "setting %.36s", key);
-	put_setting(&s->groups[0], key, one, sizeof(one));
+	/* What only one library has cannot differ from the others; its track and lease have rows of their own. */
+	while (first < s->groups_count && qb_is_queue_setting(s, key, first) < 0)
+		first++;
+	if (first == s->groups_count || strcmp(key, "track") == 0 || (has_row(t, LEASE_LABEL) && is_lease(s, key, first)))
+		return;
+	put_setting(&s->groups[first], key, one, sizeof(one));
 	differs = strcmp(one, "differs") == 0;
-	for (size_t g = 1; g < s->groups_count; g++) {
+	for (size_t g = first + 1; g < s->groups_count; g++) {
+		if (qb_is_queue_setting(s, key, g) < 0)
+			continue;
 		put_setting(&s->groups[g], key, other, sizeof(other));
 		differs |= strcmp(one, other) != 0;
 	}

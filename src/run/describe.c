@@ -9,6 +9,32 @@
 #include "run/driver.h"
 #include "run/server.h"
 
+/*
+ * Under which conditions a queue that goes by time faces the kills: as it is shipped, with the lease that all are given or
+ * one of its own, or in an adapter that is not its usual one.
+ */
+static void describe_track(struct qb_driver *d, const uint64_t *values)
+{
+	const struct qb_queue_option *o = d->ops->options;
+	uint64_t presets[QB_QUEUE_OPTIONS_MAX];
+	char track[96] = "shipped defaults", text[64];
+
+	if (qb_queue_options_parse(d->ops, "", presets, NULL) < 0)
+		return;
+	for (size_t i = 0; o[i].name; i++) {
+		if (values[i] == presets[i])
+			continue;
+		qb_queue_option_text(&o[i], values[i], text, sizeof(text));
+		if (strcmp(o[i].name, QB_QUEUE_ADAPTER_OPTION) == 0) {
+			snprintf(track, sizeof(track), "%s adapter", text);
+			break;
+		}
+		if (strcmp(o[i].name, QB_QUEUE_LEASE_OPTION) == 0)
+			snprintf(track, sizeof(track), "%s lease %s", d->cfg->lease_ns ? "matched" : "own", text);
+	}
+	qb_meta_setting(&d->result->meta, "track", track);
+}
+
 /* Every setting of the queue, also those that are as they are shipped. */
 static void describe_queue(struct qb_driver *d)
 {
@@ -23,6 +49,8 @@ static void describe_queue(struct qb_driver *d)
 		snprintf(key, sizeof(key), "%s %s", d->ops->name, o[i].name);
 		qb_meta_setting(&d->result->meta, key, qb_queue_option_text(&o[i], values[i], value, sizeof(value)));
 	}
+	if (d->ops->flags & QB_QUEUE_LEASED)
+		describe_track(d, values);
 }
 
 void qb_describe_run(struct qb_driver *d, unsigned max_attempts)

@@ -24,8 +24,6 @@
 /* The original's rule, and the workload's: a job fails for good at its third failure. */
 #define MAX_ATTEMPTS 3
 #define TICK_NS (5 * QB_NS_PER_MS)
-#define CENSUS_EVERY_NS (50 * QB_NS_PER_MS)
-#define CENSUS_RARELY_NS (500 * QB_NS_PER_MS)
 #define SAMPLE_EVERY_NS QB_NS_PER_S
 
 volatile sig_atomic_t qb_interrupted;
@@ -305,8 +303,7 @@ static void show(struct qb_driver *d, const char *phase)
 	qb_progress_show(&d->progress, &d->seg, &n);
 }
 
-/* Everything that is due now. */
-static int duties(struct qb_driver *d, const char *phase, struct qb_err *err)
+int qb_drive_duties(struct qb_driver *d, const char *phase, struct qb_err *err)
 {
 	uint64_t now = qb_now_ns();
 
@@ -325,7 +322,7 @@ static int duties(struct qb_driver *d, const char *phase, struct qb_err *err)
 	return 0;
 }
 
-static void nap(struct qb_driver *d)
+void qb_drive_nap(struct qb_driver *d)
 {
 	uint64_t now = qb_now_ns(), until = now + TICK_NS;
 	uint64_t next = qb_feeder_next_ns(&d->feeder), kill = qb_faults_next_ns(&d->faults);
@@ -349,39 +346,13 @@ static void nap(struct qb_driver *d)
 
 int qb_drive_step(struct qb_driver *d, const char *phase, struct qb_err *err)
 {
-	int rc = duties(d, phase, err);
+	int rc = qb_drive_duties(d, phase, err);
 
 	if (rc < 0)
 		return rc;
 	if (qb_interrupted)
 		return QB_EINTR;
-	nap(d);
-	return 0;
-}
-
-int qb_drive_is_drained(struct qb_driver *d, int *drained, struct qb_err *err)
-{
-	struct qb_queue_census c;
-
-	*drained = 0;
-	if (qb_feeder_unsettled(&d->feeder))
-		return 0;
-	/* A queue that went away is opened again here when the threads do the enqueuing. */
-	if (!d->feeder.q && d->ops->open(&d->feeder.env, &d->feeder.q, NULL) < 0) {
-		d->feeder.q = NULL;
-		return 0;
-	}
-	int rc = d->ops->census(d->feeder.q, &c, err);
-
-	d->census_count++;
-	if (rc < 0) {
-		/* Postgres may be on its way back. */
-		d->ops->close(d->feeder.q);
-		d->feeder.q = NULL;
-		return 0;
-	}
-	*drained = c.by_outcome[QB_OUTCOME_QUEUED] + c.by_outcome[QB_OUTCOME_WAITING] +
-		   c.by_outcome[QB_OUTCOME_HELD] == 0;
+	qb_drive_nap(d);
 	return 0;
 }
 
@@ -397,40 +368,6 @@ static int load_phase(struct qb_driver *d, struct qb_err *err)
 		if (rc < 0)
 			return rc;
 	}
-	return 0;
-}
-
-/* Where it costs a query the queue is not asked before our own record says that all is done, but for a rare look. */
-static uint64_t census_every_ns(const struct qb_driver *d)
-{
-	const uint64_t *t = d->recorder.tally;
-
-	return d->ops->flags & QB_QUEUE_IN_SEGMENT ||
-	       t[QB_EV_JOB_COMPLETED] + t[QB_EV_JOB_DISCARDED] >= d->feeder.submitted ? CENSUS_EVERY_NS : CENSUS_RARELY_NS;
-}
-
-int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err)
-{
-	uint64_t deadline = qb_now_ns() + d->cfg->drain_ns, census_ns = 0;
-
-	*drained = 0;
-	while (!*drained && qb_now_ns() < deadline) {
-		int rc = duties(d, "drain", err);
-
-		if (rc == 0 && qb_now_ns() - census_ns >= census_every_ns(d)) {
-			rc = qb_drive_is_drained(d, drained, err);
-			census_ns = qb_now_ns();
-		}
-		if (rc < 0)
-			return rc;
-		if (qb_interrupted)
-			return QB_EINTR;
-		nap(d);
-	}
-	d->in_a_hurry = !*drained;
-	if (!*drained)
-		qb_log(QB_LOG_WARNING, "%s: not everything was finished %.0f s after the last enqueue", d->ops->name,
-		       (double)d->cfg->drain_ns / 1e9);
 	return 0;
 }
 
@@ -466,8 +403,6 @@ static int run_phases(struct qb_driver *d, struct qb_err *err)
 	d->in_a_hurry = !ended;
 	if (rc == 0 && ended)
 		rc = qb_drive_drain(d, &drained, err);
-	if (rc == 0 && drained)
-		d->drained_ns = qb_now_ns();
 	if (rc == QB_EINTR) {
 		d->result->interrupted = 1;
 		qb_progress_clear(&d->progress);

@@ -47,7 +47,7 @@ struct qb_driver {
 	int stopping;                   /* qb_tend_stop() has begun */
 	int in_a_hurry;                 /* interrupted, or waited long enough already: the end is not waited for as long */
 	uint64_t start_ns;
-	uint64_t drained_ns;            /* when the queue was found empty, 0 = never */
+	uint64_t watched_ns;            /* when the watch ended, 0 = not in order */
 	uint64_t sampled_ns;
 	uint64_t census_count;          /* how often the queue was asked how many are left */
 	struct qb_pg_stats stats_before;
@@ -70,11 +70,18 @@ void qb_tend_kill_all(struct qb_driver *d);
 /* describe.c: fills d->result->meta from the configuration, the scenario, the queue and the host. */
 void qb_describe_run(struct qb_driver *d, unsigned max_attempts);
 
-/* driver.c: everything that is due now, then a short sleep. 0; QB_EINTR; or another negative code. */
+/* driver.c: everything that is due now; 0 or negative. And a nap until something else can be. */
+int qb_drive_duties(struct qb_driver *d, const char *phase, struct qb_err *err);
+void qb_drive_nap(struct qb_driver *d);
+/* Both, one after the other. 0; QB_EINTR; or another negative code. */
 int qb_drive_step(struct qb_driver *d, const char *phase, struct qb_err *err);
-/* driver.c: by the queue's own word. *drained is 0 as well when it cannot be asked now. */
-int qb_drive_is_drained(struct qb_driver *d, int *drained, struct qb_err *err);
-/* driver.c: wait until the queue is empty; used by recover.c as well. *drained says whether it is. 0 or negative. */
+/* drain.c: 1 by the queue's own word; 0 as well when it cannot be asked now. */
+int qb_drive_is_drained(struct qb_driver *d);
+/*
+ * drain.c: wait until the queue is empty, at most cfg->drain_ns; where only time-outs of the queue can bring back what is
+ * left, cfg->observe_ns from the last thing that happened. Used by recover.c as well. *drained says whether it is empty.
+ * 0 or negative.
+ */
 int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err);
 
 /* recover-pg.c: what of a segment's configuration its description does not say yet, for the one that replaces it. */

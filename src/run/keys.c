@@ -248,7 +248,7 @@ static int await_ended(struct keys_run *r, struct qb_err *err)
 	while (rc == 0 && (r->ended < r->accepted || !drained) && qb_now_ns() < deadline) {
 		rc = turn(r, err);
 		if (rc == 0 && r->ended >= r->accepted && qb_now_ns() - census_ns >= CENSUS_EVERY_NS) {
-			rc = qb_drive_is_drained(r->d, &drained, err);
+			drained = qb_drive_is_drained(r->d);
 			census_ns = qb_now_ns();
 			r->news_ns = census_ns;
 		}

@@ -2,6 +2,7 @@
 noinst_LIBRARIES += %D%/libqb-run.a
 %C%_libqb_run_a_SOURCES = \
 	%D%/describe.c \
+	%D%/drain.c \
 	%D%/driver.c %D%/driver.h \
 	%D%/enqueuers.c %D%/enqueuers.h \
 	%D%/faults.c %D%/faults.h \

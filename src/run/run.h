@@ -50,6 +50,7 @@ struct qb_run_config {
 	uint64_t jitter_permille;       /* 0..500 */
 	uint64_t poll_ns;               /* pgtx: how often a worker looks without a notification */
 	uint64_t drain_ns;              /* longest wait for the queue to empty after the last enqueue */
+	uint64_t observe_ns;            /* then, for jobs that only a time-out of the queue brings back */
 	uint64_t keep_segment;          /* 1: do not remove the segment at the end */
 	uint64_t quiet, verbose;
 	int messages_fd;                /* where the processes of the run say what they have to say; 0: stderr */

@@ -155,12 +155,14 @@ int qb_verify(struct qb_driver *d, struct qb_err *err)
 	struct qb_ends ends = {
 		.jobs_count = c.count,
 		.effects_count = d->seg.cfg.effect_count,
-		/* With everything done there is nothing left to watch for while the processes leave. */
-		.watch_end_ns = d->drained_ns ? d->drained_ns : qb_now_ns(),
+		/* While the processes leave nothing is watched: they take no job any more. */
+		.watch_end_ns = d->watched_ns ? d->watched_ns : qb_now_ns(),
 		.reports_ambiguity = (d->ops->flags & QB_QUEUE_IN_SEGMENT) != 0,
 		.parks = (d->ops->flags & QB_QUEUE_IN_SEGMENT) && d->cfg->ambiguous == QB_EFFECT_OPAQUE,
 		.resolves = (d->ops->flags & QB_QUEUE_IN_SEGMENT) && d->cfg->ambiguous == QB_EFFECT_TRANSACTIONAL,
 		.load = d->result->load,
+		.leased = (d->ops->flags & QB_QUEUE_LEASED) != 0,
+		.may_lose = (d->ops->flags & QB_QUEUE_MAY_LOSE) != 0,
 		.jobs = c.jobs,
 	};
 
@@ -190,6 +192,8 @@ int qb_verify(struct qb_driver *d, struct qb_err *err)
 		.reports_ambiguity = (int)ends.reports_ambiguity,
 		.parks = (int)ends.parks,
 		.resolves = (int)ends.resolves,
+		.leased = (int)ends.leased,
+		.may_lose = (int)ends.may_lose,
 	};
 
 	rc = qb_summarize(&in, &d->result->summary, err);

@@ -11,6 +11,7 @@ struct sums {
 	uint64_t unstarted;             /* completions without a start on record */
 	uint64_t two_ends;              /* attempts with two different outcomes */
 	uint64_t undone;                /* finished, and yet the queue would run it again */
+	uint64_t repeated_results;      /* completions whose job was begun again */
 	uint64_t effects_short;         /* completions that no effect covers */
 	uint64_t effects_over;          /* effects that no attempt can have had */
 	uint64_t reported;              /* attempts reported as ambiguous */
@@ -23,8 +24,29 @@ struct sums {
 struct job_sum {
 	uint64_t completions, done_ns;
 	uint64_t possible;              /* attempts that may have had the effect */
+	uint64_t lost_results, lost_with_worker;
 	int ambiguous, reported, excused;
 };
+
+static void add_up_lost_result(const struct qb_tally *t, const struct qb_try *a, struct job_sum *j, struct qb_summary *out)
+{
+	const struct qb_proc *p = qb_try_is_dead(t, a) ? &t->procs[a->proc] : NULL;
+	uint32_t next;
+
+	if (!qb_try_lost_its_result(t, a, &next))
+		return;
+	out->results_lost++;
+	j->lost_results++;
+	if (!p || (next != QB_NO_IDX && t->tries[next].start_ns < qb_proc_death_ns(p))) {
+		out->results_lost_alive++;
+		return;
+	}
+	j->lost_with_worker++;
+	uint64_t age_ns = qb_proc_death_ns(p) > a->end_ns ? qb_proc_death_ns(p) - a->end_ns : 0;
+
+	if (age_ns > out->result_age_ns_max)
+		out->result_age_ns_max = age_ns;
+}
 
 static void add_up_try(const struct qb_tally *t, const struct qb_try *a, struct job_sum *j,
 		       struct qb_summary *out, struct sums *s)
@@ -49,6 +71,7 @@ static void add_up_try(const struct qb_tally *t, const struct qb_try *a, struct 
 		out->in_doubt_done += in_doubt;
 		j->completions++;
 		s->unstarted += !(a->flags & QB_TRY_LOGGED);
+		add_up_lost_result(t, a, j, out);
 		if (a->end_ns && (!j->done_ns || a->end_ns < j->done_ns))
 			j->done_ns = a->end_ns;
 		return;
@@ -153,15 +176,26 @@ static int add_up_unfinished(const struct qb_tally *t, uint32_t job, const struc
 		break;
 	}
 	/*
-	 * A queue that deletes what is done and reports nothing: the worker died after the effect,
-	 * the row is gone. Most likely it had committed; nobody can tell.
+	 * A queue that deletes what is done and reports nothing: the worker died after the effect (or in a job that
+	 * has none, because it fails), the row is gone. Most likely it had committed; nobody can tell.
 	 */
-	if (!t->in->reports_ambiguity && j->ambiguous && end->effects > 0) {
+	if (!t->in->reports_ambiguity && j->ambiguous &&
+	    (end->effects > 0 || (t->jobs[job].flags & QB_TJOB_FAILS))) {
 		out->ambiguous_gone++;
 		return 1;
 	}
 	out->lost += acked;
 	return 0;
+}
+
+/* The last start of the job died with its process. */
+static int is_last_ambiguous(const struct qb_tally *t, uint32_t job)
+{
+	uint32_t idx = t->jobs[job].last;
+
+	while (idx != QB_NO_IDX && !(t->tries[idx].flags & QB_TRY_STARTED))
+		idx = t->tries[idx].prev;
+	return idx != QB_NO_IDX && qb_try_is_ambiguous(t, &t->tries[idx]);
 }
 
 static void add_up_job(const struct qb_tally *t, uint32_t job, struct qb_summary *out,
@@ -183,7 +217,10 @@ static void add_up_job(const struct qb_tally *t, uint32_t job, struct qb_summary
 	out->unacknowledged += (tj->flags & ~QB_TJOB_DISCARDED) == QB_TJOB_SUBMITTED;
 	out->duplicates += j.completions > 1;
 	s->extra_completions += j.completions > 1 ? j.completions - 1 : 0;
+	out->duplicates_unrecorded += j.completions > 1 && j.lost_with_worker >= j.completions - 1;
 	out->ambiguous += j.ambiguous;
+	/* Two at a time, or twice in a row: that is what a time-out, or a result in memory, can lead to. */
+	j.excused |= qb_tally_is_loose(t) && (j.completions > 1 || j.lost_results);
 	out->repeated_starts += has_repeated_start(t, job);
 	add_up_effects(t, job, &j, end, out, s);
 
@@ -195,8 +232,10 @@ static void add_up_job(const struct qb_tally *t, uint32_t job, struct qb_summary
 		out->completed++;
 		s->undone += (again && done_ns <= t->in->watch_end_ns) ||
 			     outcome == QB_OUTCOME_DISCARDED;
+		s->repeated_results += j.lost_results;
 	} else if ((tj->flags & QB_TJOB_DISCARDED) || outcome == QB_OUTCOME_DISCARDED) {
 		out->discarded++;
+		out->given_up += is_last_ambiguous(t, job);
 		s->undone += again && done_ns <= t->in->watch_end_ns;
 	} else {
 		known = add_up_unfinished(t, job, &j, end, out);
@@ -247,6 +286,14 @@ static void equal(struct qb_summary *out, const char *name, uint64_t left, uint6
 	identity(out, name, left, right, left == right);
 }
 
+/* What the syncer counted; 0 where there was none. */
+static uint64_t counter_of(const struct qb_trace *trace, const char *name)
+{
+	uint64_t value = 0;
+
+	return qb_trace_counter(trace, name, &value) == 0 ? value : 0;
+}
+
 static void account_jobs(const struct qb_tally *t, struct qb_summary *o, const struct sums *s)
 {
 	equal(o, o->refused ? "submitted = acknowledged + enqueue_failed + refused + unacknowledged" :
@@ -270,7 +317,11 @@ static void account_jobs(const struct qb_tally *t, struct qb_summary *o, const s
 	      o->ambiguous_attempts + o->abandoned + o->unfinished + o->in_doubt_undone);
 	equal(o, "completions without a start on record = 0", s->unstarted, 0);
 	equal(o, "attempts with two different outcomes = 0", s->two_ends, 0);
-	equal(o, "finished jobs that the queue would run again = 0", s->undone, 0);
+	if (!qb_tally_is_loose(t))
+		equal(o, "finished jobs that the queue would run again = 0", s->undone, 0);
+	/* A failover of Postgres may bring back what had been finished; that is counted on its own. */
+	if (!qb_tally_is_loose(t) && counter_of(t->in->trace, "failovers_behind") == 0)
+		equal(o, "completions whose job was begun again = 0", s->repeated_results, 0);
 	equal(o, "jobs whose end nobody asked the queue for = 0",
 	      t->in->ends ? 0 : t->jobs_count, 0);
 }
@@ -281,7 +332,9 @@ static void account_effects(const struct qb_tally *t, struct qb_summary *o, cons
 
 	equal(o, "completions without an effect = 0", s->effects_short, 0);
 	equal(o, "effects beyond the attempts that can have had one = 0", s->effects_over, 0);
-	identity(o, "repeated_effects <= jobs with an ambiguous, fenced or abandoned attempt",
+	identity(o, qb_tally_is_loose(t) ?
+		 "repeated_effects <= jobs with an ambiguous, fenced, abandoned or repeated attempt" :
+		 "repeated_effects <= jobs with an ambiguous, fenced or abandoned attempt",
 		 o->repeated_effects, may, o->repeated_effects <= may);
 	if (t->in->reports_ambiguity) {
 		equal(o, "silent_effects = 0", o->silent_effects, 0);
@@ -298,14 +351,6 @@ static void account_effects(const struct qb_tally *t, struct qb_summary *o, cons
 	if (t->in->parks)
 		equal(o, "repeated_effects = 0 (ambiguous jobs are parked)", o->repeated_effects,
 		      0);
-}
-
-/* What the syncer counted; 0 where there was none. */
-static uint64_t counter_of(const struct qb_trace *trace, const char *name)
-{
-	uint64_t value = 0;
-
-	return qb_trace_counter(trace, name, &value) == 0 ? value : 0;
 }
 
 /* Of a run on unique keys: what must be true whatever the queue promises. */
@@ -368,7 +413,7 @@ void qb_account(const struct qb_tally *t, struct qb_summary *out)
 	identity(out, "clock readings to convert stamps by >= 2", trace->clock_rough ? 1 : 2, 2,
 		 !trace->clock_rough);
 
-	out->verified = out->lost == 0 && out->stranded == 0;
+	out->verified = (out->lost == 0 || out->may_lose) && (out->stranded == 0 || out->leased);
 	for (unsigned i = 0; i < out->identities_count; i++)
 		out->verified &= out->identity[i].holds;
 }

@@ -43,7 +43,7 @@ const char *qb_resume_class_name(unsigned cls)
 {
 	static const char *const names[QB_RESUME_CLASS_COUNT] = {
 		"never_started", "in_flight_first", "in_flight_last", "retry_waiting",
-		"enqueued_after",
+		"enqueued_after", "unrecorded",
 	};
 
 	return cls < QB_RESUME_CLASS_COUNT ? names[cls] : "?";
@@ -210,6 +210,32 @@ static void in_flight(struct resume *r, const struct qb_try *a)
 	mark(last->had, k, k + 1);
 }
 
+/* What the victim had completed and the queue had not kept: as in_flight(), the first of them. */
+static void unrecorded(struct resume *r, const struct qb_try *a)
+{
+	const struct qb_tally *t = r->t;
+	struct lane *l = &r->lane[QB_RESUME_UNRECORDED];
+	uint32_t k, next;
+
+	if (!qb_try_is_dead(t, a) || t->procs[a->proc].group == QB_NO_IDX ||
+	    !qb_try_lost_its_result(t, a, &next))
+		return;
+	k = r->of_kill[t->procs[a->proc].group];
+	if (k == QB_NO_IDX)
+		return;
+	if (next == QB_NO_IDX) {
+		/* Given up by the queue: it is not going to run again. */
+		if (qb_tally_end(t, a->job)->outcome == QB_OUTCOME_DISCARDED)
+			return;
+		mark(l->left, k, k + 1);
+	} else {
+		if (t->tries[next].start_ns < r->at_ns[k])
+			return;
+		l->got_ns[k] = min_ns(l->got_ns[k], t->tries[next].start_ns - r->at_ns[k]);
+	}
+	mark(l->had, k, k + 1);
+}
+
 /* Starts in the order of time: the tries are in it. */
 static void look_at_starts(struct resume *r)
 {
@@ -221,6 +247,7 @@ static void look_at_starts(struct resume *r)
 		uint32_t before = a->prev;
 
 		in_flight(r, a);
+		unrecorded(r, a);
 		if (!(a->flags & QB_TRY_LOGGED))
 			continue;
 		while (before != QB_NO_IDX && !(t->tries[before].flags & QB_TRY_STARTED))

@@ -215,6 +215,8 @@ int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, stru
 	out->reports_ambiguity = in->reports_ambiguity != 0;
 	out->parks = in->parks != 0;
 	out->resolves = in->resolves != 0;
+	out->leased = in->leased != 0;
+	out->may_lose = in->may_lose != 0;
 	rc = qb_tally_build(&t, in, err);
 	if (rc == 0 && qb_key_table_build(&t, out) < 0)
 		rc = qb_err_errno(err, ENOMEM, "could not add up the run");

@@ -16,6 +16,8 @@
  *   in_doubt          attempts of which the same was true until Postgres was asked (transactional jobs)
  *   lost              acknowledged, and at the end neither finished nor in the queue
  *   stranded          at the end still held by a process that is dead
+ *   results_lost      completions on record that the queue did not keep: the job was begun again after
+ *                     it, or is not finished at the end
  *   fenced            completions that came too late and were refused
  */
 #ifndef QB_STATS_SUMMARY_H
@@ -42,7 +44,7 @@ struct qb_percentiles {
 
 /*
  * Time to resume: from a kill to the first pick-up (job_started) of a job of that class by a
- * process that began to serve after the kill (for in-flight jobs: by any process).  One sample per
+ * process that began to serve after the kill (for jobs of the victim's: by any process).  One sample per
  * kill; a kill without jobs of a class gives none; one whose jobs were not picked up by the end of
  * the watch is censored: counted, and its time is "> watch", never 0 and never left out.  Where the
  * processes that the kill spared took every job of the class before a new one could, nothing had
@@ -54,6 +56,7 @@ enum qb_resume_class {
 	QB_RESUME_IN_FLIGHT_LAST,       /* the last of them that ran again */
 	QB_RESUME_RETRY_WAITING,        /* had failed, waited for its next attempt */
 	QB_RESUME_ENQUEUED_AFTER,       /* enqueued after the victim's successor was ready */
+	QB_RESUME_UNRECORDED,           /* completed by the victim, not kept by the queue: begun again */
 	QB_RESUME_CLASS_COUNT,
 };
 
@@ -98,6 +101,11 @@ struct qb_summary {
 	uint64_t queued, waiting, held;         /* at the end */
 	uint64_t unknown_end;                   /* not finished, and nobody asked the queue */
 	uint64_t lost, stranded;
+	uint64_t results_lost;
+	uint64_t results_lost_alive;            /* of them, though their worker lived on */
+	uint64_t result_age_ns_max;             /* from such a completion to its worker's death: the longest */
+	uint64_t duplicates_unrecorded;         /* duplicates that lost results explain */
+	uint64_t given_up;                      /* discarded, and their last attempt had died with its worker */
 	uint64_t kills, kills_by_role[8];       /* by the fault plan; enum qb_role */
 	uint64_t stops, server_kills;           /* by the fault plan, beside the kills */
 	uint64_t deaths_unplanned, takeovers;
@@ -122,10 +130,10 @@ struct qb_summary {
 	double throughput_per_s;                /* completed / elapsed */
 	uint64_t commits, commit_rows;
 	struct qb_percentiles commit;           /* syncer: time of a commit */
-	int reports_ambiguity, parks, resolves; /* as in the input */
+	int reports_ambiguity, parks, resolves, leased, may_lose;       /* as in the input */
 	unsigned identities_count;
 	struct qb_identity identity[QB_IDENTITIES_MAX];
-	int verified;                           /* identities hold, none lost or stranded */
+	int verified;                           /* identities hold, none lost or stranded that should not */
 };
 
 struct qb_summary_input {
@@ -137,6 +145,8 @@ struct qb_summary_input {
 	int reports_ambiguity;          /* the queue tells which jobs are ambiguous (shm) */
 	int parks;                      /* --ambiguous=park: no effect may be repeated at all */
 	int resolves;                   /* --ambiguous=resolve: and nothing may stay ambiguous */
+	int leased;                     /* jobs of the dead come back by a time-out or never: stranded is a finding */
+	int may_lose;                   /* a kill takes what was in memory: lost jobs and results are findings */
 };
 
 /*

@@ -64,6 +64,8 @@ static void on_started(struct qb_tally *t, uint32_t job, const struct qb_trace_e
 	t->tries[idx].start_ns = e->t_ns;
 	t->tries[idx].flags = QB_TRY_LOGGED | QB_TRY_STARTED;
 	t->tries[idx].failures = t->in->reports_ambiguity ? qb_word_failures(e->ev.token) : 0;
+	if (e->ev.error_class)
+		t->jobs[job].flags |= QB_TJOB_FAILS;
 }
 
 static void end_try(struct qb_try *a, enum qb_try_outcome outcome, uint64_t t_ns, int told)
@@ -259,14 +261,35 @@ static void ask_queue(struct qb_tally *t, uint32_t job, const struct qb_job_end 
 		break;
 	case QB_OUTCOME_WAITING:
 	case QB_OUTCOME_DISCARDED:
-		/* A job that was reported as ambiguous and then given up did not fail by itself. */
-		if (a && end->attempt && a->outcome == QB_TRY_OPEN &&
+		/*
+		 * A job that was reported as ambiguous and then given up did not fail by itself, and neither did one
+		 * that a time-out took away from the dead.
+		 */
+		if (a && end->attempt && a->outcome == QB_TRY_OPEN && !(t->in->leased && qb_try_is_dead(t, a)) &&
 		    (a->flags & QB_TRY_STARTED) && !(a->flags & QB_TRY_REPORTED))
 			end_try(a, QB_TRY_FAILED, before, 1);
 		break;
 	default:
 		break;
 	}
+}
+
+int qb_try_lost_its_result(const struct qb_tally *t, const struct qb_try *a, uint32_t *next)
+{
+	const struct qb_job_end *end = qb_tally_end(t, a->job);
+
+	*next = QB_NO_IDX;
+	if (a->outcome != QB_TRY_COMPLETED || (a->flags & QB_TRY_TOLD) || a->end_ns == 0)
+		return 0;
+	/* One that had begun already says nothing: two had it at a time. */
+	for (uint32_t i = qb_try_next_start(t, a->next); i != QB_NO_IDX; i = qb_try_next_start(t, t->tries[i].next))
+		if (t->tries[i].start_ns > a->end_ns) {
+			*next = i;
+			return 1;
+		}
+	return qb_tally_is_loose(t) && end && a->end_ns <= t->in->watch_end_ns &&
+	       (end->outcome == QB_OUTCOME_QUEUED || end->outcome == QB_OUTCOME_WAITING ||
+		end->outcome == QB_OUTCOME_HELD || end->outcome == QB_OUTCOME_DISCARDED);
 }
 
 /*

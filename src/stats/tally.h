@@ -26,6 +26,7 @@ enum qb_tally_job_flag {
 	QB_TJOB_REFUSED = 4,            /* its enqueue failed */
 	QB_TJOB_DISCARDED = 8,
 	QB_TJOB_DUPLICATE = 32,         /* it was refused because of its unique key */
+	QB_TJOB_FAILS = 16,             /* it carries an error: no attempt of it has an effect */
 };
 
 struct qb_tally_job {
@@ -140,6 +141,18 @@ static inline uint32_t qb_try_next_start(const struct qb_tally *t, uint32_t from
 	while (from != QB_NO_IDX && !(t->tries[from].flags & QB_TRY_LOGGED))
 		from = t->tries[from].next;
 	return from;
+}
+
+/*
+ * Of a completed attempt: its result was not kept. *next is the start that shows it, or QB_NO_IDX when what the
+ * queue says at the end does.
+ */
+int qb_try_lost_its_result(const struct qb_tally *t, const struct qb_try *a, uint32_t *next);
+
+/* Where things may be lost by design, what was lost is a finding and breaks no account. */
+static inline int qb_tally_is_loose(const struct qb_tally *t)
+{
+	return t->in->leased || t->in->may_lose;
 }
 
 /* process.c */

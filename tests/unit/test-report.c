@@ -380,6 +380,94 @@ START_TEST(settings_that_differ_stand_beside_the_numbers)
 }
 END_TEST
 
+/* One that goes by time, with settings of its own. */
+static size_t add_leased(const char *label, const char *track, const char *lease)
+{
+	size_t i = add_run(label);
+	char key[64];
+
+	sums[i].leased = 1;
+	sums[i].reports_ambiguity = 0;
+	ck_assert_int_eq(qb_meta_setting(&metas[i], "track", track), 0);
+	snprintf(key, sizeof(key), "%.*s lease", (int)strcspn(label, ":"), label);
+	ck_assert_int_eq(qb_meta_setting(&metas[i], key, lease), 0);
+	return i;
+}
+
+START_TEST(what_was_not_waited_for_is_told_from_the_settings)
+{
+	const char *text;
+
+	add_run("shm");
+	add_leased("slowq", "shipped defaults", "1h");
+	add_leased("slowq:lease=10s", "matched lease 10s", "10s");
+	text = render(qb_report_text);
+	ck_assert_str_eq(line_of(text, "track"), "track no lease shipped defaults matched lease 10s");
+	ck_assert_str_eq(line_of(text, "a silent worker"), "a silent worker is believed for - 1h 10s");
+	assert_silent(text, "Not waited for");
+	assert_silent(text, "setting slowq");
+
+	sums[1].stranded = 2;
+	censor(1, QB_RESUME_IN_FLIGHT_FIRST, 5);
+	sums[2].stranded = 1;
+	sums[2].resume[QB_RESUME_IN_FLIGHT_LAST].censored = 1;
+	sums[2].resume[QB_RESUME_IN_FLIGHT_LAST].watch_ns_max = 12000 * MS;
+	text = render(qb_report_text);
+	assert_says(text, "Not waited for: slowq had not given back 2 jobs of dead workers when the watch ended, 9.90 s "
+		    "after the first of those kills; it believes a silent worker for 1h (shipped defaults).");
+	assert_says(text, "slowq:lease=10s had not given back 1 job of dead workers when the watch ended, 12.0 s after the "
+		    "first of those kills, although it believes a silent worker for no more than 10s (matched lease 10s).");
+	/* That is no fault; the same of a queue without a lease is one. */
+	assert_says(text, "shm, slowq and slowq:lease=10s lost none");
+	assert_silent(text, "left 2 with a process");
+	sums[0].stranded = 3;
+	assert_says(render(qb_report_text), "Of 639 acknowledged jobs shm left 3 with a process that is dead.");
+	assert_columns(text);
+}
+END_TEST
+
+START_TEST(an_adapter_is_named_as_the_reason)
+{
+	const char *text;
+
+	add_leased("lib", "shipped defaults", "20s");
+	add_leased("lib:adapter=bare", "bare adapter", "20s");
+	ck_assert_int_eq(qb_meta_setting(&metas[0], "lib adapter", "full"), 0);
+	ck_assert_int_eq(qb_meta_setting(&metas[1], "lib adapter", "bare"), 0);
+	add_run("shm");
+	sums[1].stranded = 4;
+	censor(1, QB_RESUME_IN_FLIGHT_FIRST, 5);
+	text = render(qb_report_text);
+	assert_says(text, "lib:adapter=bare had not given back 4 jobs of dead workers when the watch ended, 9.90 s after the "
+		    "first of those kills (bare adapter).");
+	/* Settings of one library are compared with its own. */
+	ck_assert_str_eq(line_of(text, "setting lib adapter"), "setting lib adapter full bare");
+	assert_silent(text, "setting lib lease");
+}
+END_TEST
+
+START_TEST(results_that_were_lost_are_explained)
+{
+	const char *text;
+
+	add_leased("lib", "shipped defaults", "1h");
+	sums[0].results_lost = 4;
+	sums[0].results_lost_alive = 1;
+	sums[0].result_age_ns_max = 212 * MS;
+	sums[0].duplicates = 3;
+	sums[0].duplicates_unrecorded = 2;
+	sums[0].given_up = 1;
+	text = render(qb_report_text);
+	assert_says(text, "lib had not recorded 3 results yet (the oldest was 212 ms old) when the worker that had them was "
+		    "killed: 2 jobs completed a second time for that.");
+	assert_says(text, "lib lost 1 result of workers that lived on.");
+	assert_says(text, "lib discarded 1 job whose last attempt did not fail but died with its worker.");
+	ck_assert_str_eq(line_of(text, "  of them not recorded"), "of them not recorded in time 2");
+	ck_assert_str_eq(line_of(text, "results lost"), "results lost with a worker 4");
+	ck_assert_str_eq(line_of(text, "  of them died"), "of them died, and not failed 1");
+}
+END_TEST
+
 START_TEST(scenarios_have_a_table_each)
 {
 	const char *text;
@@ -481,6 +569,9 @@ int main(void)
 	tcase_add_test(tc, sentences_are_made_of_the_numbers);
 	tcase_add_test(tc, what_does_not_add_up_is_named);
 	tcase_add_test(tc, settings_that_differ_stand_beside_the_numbers);
+	tcase_add_test(tc, what_was_not_waited_for_is_told_from_the_settings);
+	tcase_add_test(tc, an_adapter_is_named_as_the_reason);
+	tcase_add_test(tc, results_that_were_lost_are_explained);
 	tcase_add_test(tc, scenarios_have_a_table_each);
 	tcase_add_test(tc, colour_marks_what_is_wrong_and_only_on_request);
 	tcase_add_test(tc, markdown_rows_have_the_same_cells);

@@ -31,6 +31,7 @@ static void fill_counts(void)
 		&sum.in_doubt, &sum.in_doubt_done, &sum.in_doubt_undone,
 		&sum.abandoned, &sum.unfinished, &sum.requeued, &sum.fenced, &sum.queued,
 		&sum.waiting, &sum.held, &sum.unknown_end, &sum.lost, &sum.stranded,
+		&sum.results_lost, &sum.results_lost_alive, &sum.duplicates_unrecorded, &sum.given_up,
 	};
 
 	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
@@ -44,6 +45,7 @@ static const char *const count_keys[] = {
 	"ambiguous_attempts", "ambiguous_parked", "ambiguous_gone",
 	"in_doubt", "in_doubt_done", "in_doubt_undone", "abandoned", "unfinished",
 	"requeued", "fenced", "queued", "waiting", "held", "unknown_end", "lost", "stranded",
+	"results_lost", "results_lost_alive", "duplicates_unrecorded", "given_up",
 };
 
 static void setup(void)
