@@ -206,6 +206,7 @@ static json_t *counters(const struct qb_inspect *in)
 		[QB_COUNT_REQUEUED] = "requeued", [QB_COUNT_AMBIGUOUS] = "ambiguous",
 		[QB_COUNT_RECOVERED] = "recovered", [QB_COUNT_COMMITS] = "commits",
 		[QB_COUNT_SYNC_ROWS] = "sync_rows", [QB_COUNT_RESULT_WAIT] = "result_wait",
+		[QB_COUNT_TIMERS_SET] = "timers_set", [QB_COUNT_TIMERS_OVER] = "timers_over",
 	};
 	json_t *to = json_object();
 	int i;

@@ -4,6 +4,16 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/args.h \
 	%D%/options.c %D%/options.h \
 	%D%/pgtx.c \
+	%D%/platlib.c %D%/platlib.h \
+	%D%/platlib-address.c \
+	%D%/platlib-group.c \
+	%D%/platlib-inside.h \
+	%D%/platlib-item.c \
+	%D%/platlib-keeper.c \
+	%D%/platlib-monitor.c \
+	%D%/platlib-note.c \
+	%D%/platlib-store.c \
+	%D%/platlib-timer.c %D%/platlib-timer.h \
 	%D%/queue.h \
 	%D%/registry.c \
 	%D%/shm.c \

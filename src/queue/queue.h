@@ -45,6 +45,7 @@ enum qb_queue_flag {
 	QB_QUEUE_LEASED = 16,           /* jobs of a dead worker come back by a time-out of the queue's, or never: what is
 					 * still held at the end is a finding, and no failure of the run */
 	QB_QUEUE_MAY_LOSE = 32,         /* keeps something in memory that a kill takes with it: a lost job is a finding, too */
+	QB_QUEUE_FORGETS = 64,          /* what is finished is deleted: outcomes() has nothing to say of it */
 };
 
 /* What every process that opens a queue is given. Outlives the handle. */
@@ -158,5 +159,6 @@ const struct qb_queue_ops *qb_queue_find(const char *name);
 
 extern const struct qb_queue_ops qb_queue_shm;
 extern const struct qb_queue_ops qb_queue_pgtx;
+extern const struct qb_queue_ops qb_queue_platlib;
 
 #endif

@@ -1,0 +1,177 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Addresses: recorded failures, and PollAddress with its tick and its misses. */
+#include "queue/platlib.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "pg/conn.h"
+#include "queue/args.h"
+#include "queue/platlib-inside.h"
+#include "shm/status.h"
+
+#define CONNECT_NS (10 * QB_NS_PER_S)
+
+struct qb_platlib_poller {
+	PGconn *conn, *listener;
+	uint64_t misses;
+};
+
+static int ask(PGconn *conn, const char *sql, const char *one, const char *two, PGresult **res, struct qb_err *err)
+{
+	struct qb_sql_args a = { .n = 0 };
+
+	qb_arg_text(&a, one);
+	if (two)
+		qb_arg_text(&a, two);
+	return qb_pg_query(conn, sql, a.n, NULL, a.values, a.lengths, a.formats, 1, res, err);
+}
+
+int qb_platlib_record_failure(PGconn *conn, const char *address, int64_t code, const char *message, struct qb_err *err)
+{
+	struct qb_strbuf json = { 0 };
+	int rc = ask(conn, "delete from qbench_platlib.queue_failure where address = $1", address, NULL, NULL, err);
+
+	if (rc < 0 || !message)
+		return rc;
+	qb_strbuf_add(&json, "{");
+	if (code)
+		qb_strbuf_printf(&json, "\"code\":%lld,", (long long)code);
+	qb_strbuf_add(&json, "\"message\":");
+	qb_platlib_json_string(&json, message);
+	qb_strbuf_add(&json, "}");
+	rc = ask(conn, "insert into qbench_platlib.queue_failure (address, error) values ($1, $2)", address, json.data, NULL,
+		 err);
+	qb_strbuf_free(&json);
+	return rc;
+}
+
+int qb_platlib_address_in_queue(PGconn *conn, const char *address, struct qb_err *err)
+{
+	PGresult *res = NULL;
+	int64_t n = 0;
+	int rc = ask(conn, "select count(*) from qbench_platlib.queue where address = $1", address, NULL, &res, err);
+
+	if (rc == 0 && qb_pg_get_i64(res, 0, 0, &n))
+		rc = qb_err_set(err, QB_ECORRUPT, "a count of rows is no bigint");
+	PQclear(res);
+	return rc < 0 ? rc : n > 0;
+}
+
+/* Somebody else's text may be no such JSON: it is the message, then, as in the adapter. */
+static void read_failure(const char *text, size_t bytes, struct qb_platlib_failure *f)
+{
+	const char *message;
+	uint64_t code = 0;
+	size_t n;
+
+	*f = (struct qb_platlib_failure){ 0 };
+	if (qb_platlib_json_find(text, bytes, "message", &message, &n) < 0 || n == 0) {
+		message = text;
+		n = bytes;
+	}
+	qb_platlib_json_text(message, n, f->message, sizeof(f->message));
+	if (qb_platlib_json_u64(text, bytes, "code", &code) == 0)
+		f->code = (int64_t)code;
+}
+
+int qb_platlib_address_state(PGconn *conn, const char *address, struct qb_platlib_failure *failure, struct qb_err *err)
+{
+	PGresult *res = NULL;
+	const char *text;
+	size_t bytes;
+	int failed = 0, rc = ask(conn, "select error from qbench_platlib.queue_failure where address = $1 limit 1", address, NULL,
+				 &res, err);
+
+	if (rc < 0)
+		return rc;
+	if (PQntuples(res) > 0 && qb_pg_get_text(res, 0, 0, &text, &bytes) == 0) {
+		failed = 1;
+		if (failure)
+			read_failure(text, bytes, failure);
+	}
+	PQclear(res);
+	if (failed)
+		return QB_PLATLIB_FAILED;
+	rc = qb_platlib_address_in_queue(conn, address, err);
+	return rc < 0 ? rc : rc ? QB_PLATLIB_PENDING : QB_PLATLIB_DONE;
+}
+
+int qb_platlib_poller_open(const char *conninfo, struct qb_platlib_poller **out, struct qb_err *err)
+{
+	struct qb_platlib_poller *p = qb_xcalloc(1, sizeof(*p));
+	int rc = qb_pg_connect(conninfo, "qbench poller", CONNECT_NS, &p->conn, err);
+
+	if (rc == 0)
+		rc = qb_pg_connect(conninfo, "qbench listener", CONNECT_NS, &p->listener, err);
+	if (rc == 0)
+		rc = qb_pg_listen(p->listener, QB_PLATLIB_MESSAGES, err);
+	if (rc < 0) {
+		qb_platlib_poller_close(p);
+		return rc;
+	}
+	*out = p;
+	return 0;
+}
+
+void qb_platlib_poller_close(struct qb_platlib_poller *p)
+{
+	if (!p)
+		return;
+	PQfinish(p->conn);
+	PQfinish(p->listener);
+	free(p);
+}
+
+uint64_t qb_platlib_poller_misses(const struct qb_platlib_poller *p)
+{
+	return p->misses;
+}
+
+struct awaited { const char *address; int seen; };
+
+static void on_note(void *opaque, const struct qb_platlib_note *note)
+{
+	struct awaited *a = opaque;
+
+	a->seen |= note->type == QB_PLATLIB_WORK_COMPLETE && strcmp(note->address, a->address) == 0;
+}
+
+/* 1: notified; 0: the tick, or the deadline; negative. */
+static int wait_for_note(struct qb_platlib_poller *p, const char *address, uint64_t deadline_ns, struct qb_err *err)
+{
+	uint64_t tick_ns = qb_now_ns() + qb_platlib_fixed.address_tick_ns, until = tick_ns < deadline_ns ? tick_ns : deadline_ns;
+	struct awaited a = { .address = address };
+	/* What came before the subscription has found nobody. */
+	int rc = qb_platlib_take_notes(p->listener, NULL, NULL, err);
+
+	while (rc == 0 && !a.seen && qb_now_ns() < until) {
+		rc = qb_platlib_await(p->listener, -1, until, err);
+		if (rc == 0)
+			rc = qb_platlib_take_notes(p->listener, on_note, &a, err);
+	}
+	return rc < 0 ? rc : a.seen;
+}
+
+int qb_platlib_poll_address(struct qb_platlib_poller *p, const char *address, uint64_t deadline_ns,
+			    struct qb_platlib_failure *failure, struct qb_err *err)
+{
+	int ticked = 0;
+
+	for (;;) {
+		int state = qb_platlib_address_state(p->conn, address, failure, err);
+
+		if (state != QB_PLATLIB_PENDING) {
+			p->misses += state == QB_PLATLIB_DONE && ticked;
+			return state;
+		}
+		qb_platlib_at(QB_PLATLIB_AFTER_ADDRESS_LOOK);
+		int rc = wait_for_note(p, address, deadline_ns, err);
+
+		if (rc < 0)
+			return rc;
+		ticked = !rc;
+		if (qb_now_ns() >= deadline_ns)
+			return QB_PLATLIB_NOT_YET;
+	}
+}
