@@ -14,6 +14,9 @@ START_TEST(consumer_killed_with_a_started_job_leaves_it_to_others)
 	char c;
 
 	bench_open(&b, _i, "killed");
+	/* Theirs come back by a time-out, which their own tests shorten. */
+	if (b.ops->flags & QB_QUEUE_LEASED)
+		goto out;
 	enqueue(&b, 1, 3);
 	ck_assert_int_eq(pipe(ready), 0);
 	pid_t pid = fork();
@@ -49,6 +52,7 @@ START_TEST(consumer_killed_with_a_started_job_leaves_it_to_others)
 	ask(&b, &t);
 	ck_assert_uint_eq(t.times[1], 1);
 	ck_assert_uint_eq(t.outcome[1], QB_OUTCOME_COMPLETED);
+out:
 	bench_close(&b);
 }
 END_TEST
@@ -77,12 +81,17 @@ START_TEST(consumer_whose_connection_is_cut_is_told_and_its_job_is_free_again)
 	struct qb_queue *q = consumer(&b);
 
 	for (int busy = 0; busy < 3; busy++) {
+		/* There the one before is held until its lease is over. */
+		if (busy == 2 && b.ops->flags & QB_QUEUE_LEASED)
+			enqueue(&b, 2, 3);
 		/* Idle, claimed, started: each call that needs the connection says so. */
 		if (busy == 1)
 			ck_assert_int_eq(claim(&b, q, 0, &job), QB_OK);
 		else if (busy == 2)
 			start(&b, q, 0, &job);
 		terminate_all(&b.w, "qbench worker");
+		/* Who is idle needs only what it listens on. */
+		terminate_all(&b.w, "qbench listener");
 		if (busy == 0)
 			ck_until(b.ops->wait(q, qb_now_ns() + QB_NS_PER_S, 1, &err) == QB_EPG, 5);
 		else if (busy == 1)
@@ -92,6 +101,10 @@ START_TEST(consumer_whose_connection_is_cut_is_told_and_its_job_is_free_again)
 		ck_assert_uint_ne(strlen(err.text), 0);
 		b.ops->close(q);
 		q = consumer(&b);
+	}
+	if (b.ops->flags & QB_QUEUE_LEASED) {
+		b.ops->close(q);
+		goto out;
 	}
 	/* It did not count: the attempt went with its transaction. */
 	start(&b, q, 0, &job);
@@ -185,7 +198,7 @@ START_TEST(setup_begins_with_nothing_and_recovery_of_a_run_keeps_its_own)
 	end(&b, q, &job);
 	b.ops->close(q);
 	ask(&b, &t);
-	ck_assert_uint_eq(t.outcome[1], QB_OUTCOME_COMPLETED);
+	ck_told(&b, &t, 1, QB_OUTCOME_COMPLETED, 1);
 	ck_ok(b.ops->setup(&b.env, &err), err);
 	ask(&b, &t);
 	/* Set up again for the same run is what recovery does to a queue in the segment. */
