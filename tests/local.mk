@@ -141,6 +141,8 @@ pg_programs += \
 	%D%/pg/test-effects \
 	%D%/pg/test-failover \
 	%D%/pg/test-hostile \
+	%D%/pg/test-platlib \
+	%D%/pg/test-platlib-address \
 	%D%/pg/test-queue \
 	%D%/pg/test-queue-cut \
 	%D%/pg/test-restore \
@@ -163,6 +165,8 @@ pg_programs += \
 %C%_pg_test_effects_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_failover_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_hostile_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_test_platlib_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_platlib_address_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
@@ -408,6 +412,7 @@ EXTRA_DIST += \
 	%D%/pg/failover.h \
 	%D%/pg/effecttest.h \
 	%D%/pg/pgtest.h \
+	%D%/pg/platlibtest.h \
 	%D%/pg/queuetest.h \
 	%D%/pg/restoretest.h \
 	%D%/pg/synctest.h \

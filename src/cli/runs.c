@@ -118,7 +118,8 @@ static void add_setting(void *opaque, const char *name, const char *value, enum 
 static uint64_t connections(const struct runs *r)
 {
 	uint64_t workers = r->sc.workers ? r->sc.workers : QB_SCENARIO_WORKERS_DEFAULT;
-	uint64_t each = r->cfg->slots == 1 ? 1 : r->cfg->slots + 1;
+	/* A slot's, one to listen, one for what goes on beside the jobs. */
+	uint64_t each = r->cfg->slots + 2;
 
 	/* Twice: the connections of killed workers take a moment to go. */
 	return 2 * (workers + r->cfg->standbys) * each + qb_scenario_keyset(&r->sc).processes + SPARE_CONNECTIONS;
