@@ -16,6 +16,7 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/platlib-timer.c %D%/platlib-timer.h \
 	%D%/queue.h \
 	%D%/registry.c \
+	%D%/river.h \
 	%D%/shm.c \
 	%D%/shm-effect.c %D%/shm-effect.h
 %C%_libqb_queue_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

@@ -160,5 +160,6 @@ const struct qb_queue_ops *qb_queue_find(const char *name);
 extern const struct qb_queue_ops qb_queue_shm;
 extern const struct qb_queue_ops qb_queue_pgtx;
 extern const struct qb_queue_ops qb_queue_platlib;
+extern const struct qb_queue_ops qb_queue_river;
 
 #endif
