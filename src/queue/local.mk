@@ -17,6 +17,8 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/queue.h \
 	%D%/registry.c \
 	%D%/river.h \
+	%D%/river-json.c \
+	%D%/river-util.c \
 	%D%/shm.c \
 	%D%/shm-effect.c %D%/shm-effect.h
 %C%_libqb_queue_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)
