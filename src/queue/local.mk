@@ -17,7 +17,9 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/queue.h \
 	%D%/registry.c \
 	%D%/river.h \
+	%D%/river-gojson.c %D%/river-gojson.h \
 	%D%/river-json.c \
+	%D%/river-unique.c %D%/river-unique.h \
 	%D%/river-util.c \
 	%D%/shm.c \
 	%D%/shm-effect.c %D%/shm-effect.h
