@@ -16,11 +16,20 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/platlib-timer.c %D%/platlib-timer.h \
 	%D%/queue.h \
 	%D%/registry.c \
-	%D%/river.h \
+	%D%/river.c %D%/river.h \
+	%D%/river-args.c \
+	%D%/river-completer.c \
+	%D%/river-fetch.c \
 	%D%/river-gojson.c %D%/river-gojson.h \
+	%D%/river-insert.c \
 	%D%/river-json.c \
+	%D%/river-pause.c \
+	%D%/river-schema.c \
+	%D%/river-setter.c \
+	%D%/river-tables.h \
 	%D%/river-unique.c %D%/river-unique.h \
 	%D%/river-util.c \
+	%D%/river-worker.c %D%/river-worker.h \
 	%D%/shm.c \
 	%D%/shm-effect.c %D%/shm-effect.h
 %C%_libqb_queue_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

@@ -3,7 +3,7 @@
 
 #include <string.h>
 
-const struct qb_queue_ops *const qb_queues[] = { &qb_queue_shm, &qb_queue_pgtx, &qb_queue_platlib, NULL };
+const struct qb_queue_ops *const qb_queues[] = { &qb_queue_shm, &qb_queue_pgtx, &qb_queue_river, &qb_queue_platlib, NULL };
 
 const struct qb_queue_ops *qb_queue_find(const char *name)
 {
