@@ -57,7 +57,7 @@ static const char tables_sql[] =
 	"create table $S.river_migration (line text not null, version bigint not null,"
 	" created_at timestamptz not null default now(),"
 	" constraint line_length check (char_length(line) between 1 and 127),"
-	" constraint version_gte_1 check (version >= 1), primary key (line, version));"
+	" constraint version_gte_1 check (version >= 1), constraint river_migration_pkey1 primary key (line, version));"
 	"insert into $S.river_migration (line, version) select 'main', generate_series(1, 7);";
 
 /* What is there. */
