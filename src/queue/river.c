@@ -171,6 +171,24 @@ static int river_enqueue(struct qb_queue *q, const struct qb_submit *job, struct
 	return insert(q, job, NULL, NULL, ticket, err);
 }
 
+/* ByArgs, with the key as the only argument that is marked unique. */
+static int river_enqueue_unique(struct qb_queue *q, const struct qb_submit *job, const char *key,
+				struct qb_queue_ticket *ticket, struct qb_err *err)
+{
+	static const char *const fields[] = { "key" };
+	struct qb_river_unique u = {
+		.kind = RIVER_KIND, .by_args = true, .fields = fields, .fields_count = 1,
+	};
+	uint8_t hash[32];
+
+	qb_strbuf_clear(&q->args);
+	qb_river_args_write(&q->args, job, key);
+	u.args = q->args.data;
+	int rc = qb_river_unique_key(&u, hash, err);
+
+	return rc < 0 ? rc : insert(q, job, key, hash, ticket, err);
+}
+
 /* The insert had committed when enqueue() returned. */
 static int river_acknowledged(struct qb_queue *q, const struct qb_queue_ticket *ticket)
 {
@@ -290,6 +308,7 @@ const struct qb_queue_ops qb_queue_river = {
 	.open = river_open,
 	.close = river_close,
 	.enqueue = river_enqueue,
+	.enqueue_unique = river_enqueue_unique,
 	.acknowledged = river_acknowledged,
 	.claim = river_claim,
 	.start = river_start,
