@@ -77,6 +77,7 @@ unit_programs += \
 	%D%/unit/test-restore \
 	%D%/unit/test-resume \
 	%D%/unit/test-ring \
+	%D%/unit/test-river \
 	%D%/unit/test-river-unique \
 	%D%/unit/test-scenario \
 	%D%/unit/test-segment \
@@ -115,6 +116,7 @@ unit_programs += \
 %C%_unit_test_restore_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_resume_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_ring_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_river_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_unit_test_river_unique_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_unit_test_scenario_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
 %C%_unit_test_segment_LDADD = $(qb_shm_libs) $(CHECK_LIBS)

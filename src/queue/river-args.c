@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "queue/river-gojson.h"
 #include "queue/river-tables.h"
 #include "shm/crc.h"
 #include "shm/status.h"
@@ -47,7 +48,7 @@ static long read_base64(const char *text, size_t bytes, uint8_t *out, size_t cap
 
 	while (bytes && text[bytes - 1] == '=')
 		bytes--;
-	if (bytes % 4 == 1 || bytes / 4 * 3 + bytes % 4 > cap)
+	if (bytes % 4 == 1 || bytes / 4 * 3 + (bytes % 4 ? bytes % 4 - 1 : 0) > cap)
 		return -1;
 	for (size_t i = 0; i < bytes; i += 4) {
 		size_t n = bytes - i < 4 ? bytes - i : 4;
@@ -80,9 +81,10 @@ void qb_river_args_write(struct qb_strbuf *out, const struct qb_submit *job, con
 	if (job->error_class)
 		qb_strbuf_printf(out, ",\"fail_with_error\":\"%s\"", qb_error_class_name(job->error_class));
 	qb_strbuf_printf(out, "},\"job_id\":%llu,\"work_us\":%u", (unsigned long long)job->job_id, job->work_us);
-	/* Keys are the caller's, of letters that need no escape. */
-	if (key)
-		qb_strbuf_printf(out, ",\"key\":\"%s\"", key);
+	if (key) {
+		qb_strbuf_add(out, ",\"key\":");
+		qb_json_add_string(out, key, strlen(key));
+	}
 	qb_strbuf_add(out, "}");
 }
 
