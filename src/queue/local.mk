@@ -19,10 +19,15 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/river.c %D%/river.h \
 	%D%/river-args.c \
 	%D%/river-completer.c \
+	%D%/river-control.c %D%/river-control.h \
 	%D%/river-fetch.c \
 	%D%/river-gojson.c %D%/river-gojson.h \
 	%D%/river-insert.c \
 	%D%/river-json.c \
+	%D%/river-leader.c %D%/river-leader.h \
+	%D%/river-maintenance.c \
+	%D%/river-maintenance-jobs.c \
+	%D%/river-maintenance-rest.c \
 	%D%/river-pause.c \
 	%D%/river-schema.c \
 	%D%/river-setter.c \

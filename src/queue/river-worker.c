@@ -140,6 +140,8 @@ static int begin(struct qb_river_worker *w, struct qb_err *err)
 		rc = qb_river_completer_open(&w->client, &w->completer, err);
 	if (rc == 0 && w->client.opt.completer == RIVER_COMPLETER_BATCH)
 		rc = qb_river_completer_start(w->completer, err);
+	if (rc == 0)
+		rc = qb_river_leader_start(&w->client, &w->leader, err);
 	if (rc < 0)
 		return rc;
 	if (w->paused)
@@ -200,6 +202,7 @@ void qb_river_worker_close(struct qb_river_worker *w)
 	for (; w->fetched_next < w->fetched_count; w->fetched_next++)
 		give_back(w, w->fetched[w->fetched_next].id, w->fetched[w->fetched_next].job.attempt);
 	qb_river_completer_close(w->completer);
+	qb_river_leader_stop(w->leader);
 	qb_river_control_close(w->control);
 	PQfinish(w->listener);
 	PQfinish(w->conn);

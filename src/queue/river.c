@@ -18,10 +18,13 @@
 #include "queue/river-worker.h"
 #include "sync/schema.h"
 
-enum option { OPT_FETCH_COOLDOWN, OPT_FETCH_POLL_INTERVAL, OPT_COMPLETER, OPT_FENCE, OPT_LEASE };
+enum option { OPT_FETCH_COOLDOWN, OPT_FETCH_POLL_INTERVAL, OPT_COMPLETER, OPT_FENCE, OPT_LEASE, OPT_ELECT,
+	      OPT_RESCUE };
 
 static const char *const completer_choices[] = { "batch", "sync", NULL };
 static const char *const fence_choices[] = { "library", "fixed", NULL };
+static const char *const elect_choices[] = { "on", "off", NULL };
+static const char *const rescue_choices[] = { "fixed", "library", NULL };
 
 const struct qb_queue_option qb_river_option_table[] = {
 	[OPT_FETCH_COOLDOWN] = { .name = "fetch-cooldown", .type = QB_QUEUE_DURATION, .min = RIVER_FETCH_COOLDOWN_MIN_NS,
@@ -37,6 +40,10 @@ const struct qb_queue_option qb_river_option_table[] = {
 	[OPT_LEASE] = { .name = QB_QUEUE_LEASE_OPTION, .type = QB_QUEUE_DURATION, .min = QB_NS_PER_MS,
 		.max = 24 * 3600 * QB_NS_PER_S, .preset = "1h",
 		.help = "a leader rescues a job that has been running for this long" },
+	[OPT_ELECT] = { .name = "elect", .type = QB_QUEUE_CHOICE, .choices = elect_choices, .preset = "on",
+		.help = "off: no worker stands for election, and nobody rescues, schedules or cleans" },
+	[OPT_RESCUE] = { .name = "rescue", .type = QB_QUEUE_CHOICE, .choices = rescue_choices, .preset = "fixed",
+		.help = "a rescue leaves alone what has ended meanwhile; or overwrites it, as River did until its issue 1302" },
 	{ .name = NULL },
 };
 
@@ -56,6 +63,8 @@ int qb_river_options_read(const char *text, struct qb_river_options *out, struct
 		.completer = (enum qb_river_completer_kind)v[OPT_COMPLETER],
 		.fence = (enum qb_river_fence)v[OPT_FENCE],
 		.lease_ns = v[OPT_LEASE],
+		.elect = (enum qb_river_elect)v[OPT_ELECT],
+		.rescue = (enum qb_river_rescue)v[OPT_RESCUE],
 	};
 	if (out->fetch_poll_interval_ns < out->fetch_cooldown_ns)
 		return qb_err_set(err, QB_EUSAGE, "river: fetch-poll-interval is shorter than fetch-cooldown");

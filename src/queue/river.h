@@ -64,6 +64,8 @@
 
 enum qb_river_completer_kind { RIVER_COMPLETER_BATCH, RIVER_COMPLETER_SYNC };
 enum qb_river_fence { RIVER_FENCE_LIBRARY, RIVER_FENCE_FIXED };
+enum qb_river_elect { RIVER_ELECT_ON, RIVER_ELECT_OFF };
+enum qb_river_rescue { RIVER_RESCUE_FIXED, RIVER_RESCUE_LIBRARY };
 
 struct qb_river_options {
 	uint64_t fetch_cooldown_ns;
@@ -71,6 +73,8 @@ struct qb_river_options {
 	uint64_t lease_ns;                      /* RescueStuckJobsAfter, and JobTimeout */
 	enum qb_river_completer_kind completer;
 	enum qb_river_fence fence;
+	enum qb_river_elect elect;              /* off: never stands for election, as LeaderElectionDisabled */
+	enum qb_river_rescue rescue;            /* library: by id only, as before River's fix of its issue 1302 */
 };
 
 extern const struct qb_queue_option qb_river_option_table[];
