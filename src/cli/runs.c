@@ -46,8 +46,9 @@ static void raise_status(struct runs *r, int status)
 /* A worker at a long job must not be taken for dead. */
 static int set_lease(const struct runs *r, struct qb_queue_spec *spec, struct qb_err *err)
 {
-	char text[32];
+	static const struct qb_queue_option time = { .type = QB_QUEUE_DURATION };
 	uint64_t longest_ns = 0;
+	char text[32];
 
 	if (r->cfg->lease_ns == 0)
 		return 0;
@@ -57,7 +58,7 @@ static int set_lease(const struct runs *r, struct qb_queue_spec *spec, struct qb
 	if (r->cfg->lease_ns <= longest_ns)
 		return qb_err_set(err, QB_EUSAGE, "--lease must be longer than the longest job of the scenario, which takes %.1f s",
 				  (double)longest_ns / 1e9);
-	snprintf(text, sizeof(text), "%llums", (unsigned long long)(r->cfg->lease_ns / QB_NS_PER_MS));
+	qb_queue_option_text(&time, r->cfg->lease_ns, text, sizeof(text));
 	return qb_queue_spec_set(spec, QB_QUEUE_LEASE_OPTION, text, err);
 }
 
