@@ -63,6 +63,7 @@ unit_programs += \
 	%D%/unit/test-host \
 	%D%/unit/test-job \
 	%D%/unit/test-leased \
+	%D%/unit/test-keytable \
 	%D%/unit/test-meta \
 	%D%/unit/test-offer \
 	%D%/unit/test-options \
@@ -102,6 +103,7 @@ unit_programs += \
 %C%_unit_test_host_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_job_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_leased_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
+%C%_unit_test_keytable_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
 %C%_unit_test_meta_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_offer_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_options_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
@@ -375,6 +377,7 @@ pg_scripts += \
 	%D%/pg/full-shm.tap \
 	%D%/pg/host-loss.tap \
 	%D%/pg/hostile-names.tap \
+	%D%/pg/idempotent.tap \
 	%D%/pg/jsonl.tap \
 	%D%/pg/kill-all.tap \
 	%D%/pg/kill-roles.tap \

@@ -387,6 +387,99 @@ out:
 }
 END_TEST
 
+static int enqueue_key(struct bench *b, uint64_t job_id, const char *key)
+{
+	struct qb_queue_ticket ticket;
+	struct qb_err err = { 0 };
+	struct qb_submit what = {
+		.job_id = job_id, .submitted_raw = qb_stamp(), .work_us = 1500, .max_attempts = 2, .payload = "payload",
+		.payload_bytes = 7,
+	};
+	int rc = b->ops->enqueue_unique(b->driver, &what, key, &ticket, &err);
+
+	ck_ok(rc, err);
+	pump(b);
+	if (rc == QB_OK)
+		ck_assert_int_eq(b->ops->acknowledged(b->driver, &ticket), 1);
+	return rc;
+}
+
+/* What else than a queued job refuses a key is the queue's own rule. */
+START_TEST(second_job_of_a_queued_key_is_refused_and_changes_nothing)
+{
+	struct qb_queue_job job;
+	struct told t;
+	struct bench b;
+
+	bench_open(&b, _i, "unique");
+	if (!b.ops->enqueue_unique)
+		goto out;
+	ck_assert_int_eq(enqueue_key(&b, 1, "one"), QB_OK);
+	ck_assert_int_eq(enqueue_key(&b, 2, "one"), QB_DUPLICATE);
+	ck_assert_int_eq(enqueue_key(&b, 3, "another"), QB_OK);
+	ck_assert_int_eq(enqueue_key(&b, 4, "another"), QB_DUPLICATE);
+	/* Without a key: never. */
+	enqueue(&b, 5, 3);
+	enqueue(&b, 6, 3);
+	ck_assert_uint_eq(count_of(&b, QB_OUTCOME_QUEUED), 4);
+	struct qb_queue *q = consumer(&b);
+
+	for (unsigned n = 0; n < 4; n++) {
+		start(&b, q, 0, &job);
+		ck_assert(job.job_id != 2 && job.job_id != 4);
+		end(&b, q, &job);
+	}
+	ck_assert_int_eq(claim(&b, q, 0, &job), QB_EMPTY);
+	b.ops->close(q);
+	ask(&b, &t);
+	ck_assert_uint_eq(t.times[2] + t.times[4], 0);
+	ck_assert_uint_eq(t.times[1] + t.times[3] + t.times[5] + t.times[6], 4);
+out:
+	bench_close(&b);
+}
+END_TEST
+
+/* pgtx: as long as the job is not finished, whatever it is doing. */
+START_TEST(pgtx_keeps_a_key_until_its_job_is_finished)
+{
+	struct qb_queue_job job;
+	struct bench b;
+	int pgtx = 0;
+
+	while (qb_queues[pgtx] != &qb_queue_pgtx)
+		ck_assert_ptr_nonnull(qb_queues[pgtx++]);
+	bench_open(&b, pgtx, "unique-life");
+	struct qb_queue *q = consumer(&b);
+
+	ck_assert_int_eq(enqueue_key(&b, 1, "key"), QB_OK);
+	start(&b, q, 0, &job);
+	ck_assert_int_eq(enqueue_key(&b, 2, "key"), QB_DUPLICATE);
+	/* Its worker goes as a killed one does: the transaction with it. */
+	b.ops->close(q);
+	ck_assert_int_eq(enqueue_key(&b, 3, "key"), QB_DUPLICATE);
+	q = consumer(&b);
+	/* The server may take a moment to see that it is gone. */
+	for (int i = 0; i < 2000 && claim(&b, q, 0, &job) == QB_EMPTY; i++)
+		qb_sleep_ns(5 * QB_NS_PER_MS);
+	ck_assert_uint_eq(job.job_id, 1);
+	/* Waits for its retry. */
+	ck_assert_int_eq(fail_it(&b, q, &job, 0, qb_now_ns() + 3600 * QB_NS_PER_S), 0);
+	ck_assert_int_eq(enqueue_key(&b, 4, "key"), QB_DUPLICATE);
+	ck_assert_int_eq(enqueue_key(&b, 5, "other"), QB_OK);
+	start(&b, q, 0, &job);
+	ck_assert_uint_eq(job.job_id, 5);
+	end(&b, q, &job);
+	ck_assert_int_eq(enqueue_key(&b, 6, "other"), QB_OK);
+	start(&b, q, 0, &job);
+	ck_assert_int_eq(fail_it(&b, q, &job, 1, 0), 1);
+	/* Discarded is finished, too. */
+	ck_assert_int_eq(enqueue_key(&b, 7, "other"), QB_OK);
+	ck_assert_int_eq(enqueue_key(&b, 8, "other"), QB_DUPLICATE);
+	b.ops->close(q);
+	bench_close(&b);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("queue");
@@ -409,6 +502,8 @@ int main(void)
 	tcase_add_loop_test(tc, census_knows_where_each_job_is, 0, n);
 	tcase_add_loop_test(tc, queue_with_a_syncer_promises_nothing_before_it_is_durable, 0, n);
 	tcase_add_loop_test(tc, refused_enqueue_changes_nothing, 0, n);
+	tcase_add_loop_test(tc, second_job_of_a_queued_key_is_refused_and_changes_nothing, 0, n);
+	tcase_add_test(tc, pgtx_keeps_a_key_until_its_job_is_finished);
 	suite_add_tcase(suite, tc);
 	return pgtest_main(suite);
 }

@@ -356,6 +356,31 @@ START_TEST(full_device_is_reported)
 }
 END_TEST
 
+/* Every request of a key is for the same job; those of different keys are drawn apart. */
+START_TEST(requests_of_a_key_are_one_job)
+{
+	struct qb_keyset set;
+
+	ck_assert_msg(!qb_scenario_load("idempotent_enqueue", &sc, &err), "%s", err.text);
+	build();
+	set = qb_scenario_keyset(&sc);
+	ck_assert_uint_eq(plan.count, qb_keyset_jobs(&set));
+	for (uint64_t id = 1; id <= plan.count; id++) {
+		const struct qb_plan_job *job = &plan.jobs[id - 1], *first;
+		struct qb_key_place at;
+
+		ck_assert_int_eq(qb_keyset_place(&set, id, &at), 0);
+		first = &plan.jobs[qb_keyset_id(&set, at.phase >= QB_KEY_KILLED ? QB_KEY_HOLDER : QB_KEY_RACE, at.key, 0) - 1];
+		ck_assert_mem_eq(job, first, sizeof(*job));
+		ck_assert_uint_eq(job->error_class, QB_ERROR_CLASS_NONE);
+	}
+	ck_assert(memcmp(&plan.jobs[0].payload, &plan.jobs[qb_keyset_id(&set, QB_KEY_RACE, 1, 0) - 1].payload,
+			 sizeof(plan.jobs[0].payload)) != 0);
+	ck_assert(memcmp(&plan.jobs[0].payload, &plan.jobs[qb_keyset_id(&set, QB_KEY_HOLDER, 0, 0) - 1].payload,
+			 sizeof(plan.jobs[0].payload)) != 0);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("plan");
@@ -370,6 +395,7 @@ int main(void)
 	tcase_add_loop_test(tc, whole_list_is_the_originals, 0, wholes_count);
 	tcase_add_loop_test(tc, work_adds_up_to_the_published_seconds, 0, wholes_count);
 	tcase_add_test(tc, rate_limit_pressure_fails_273_of_899);
+	tcase_add_test(tc, requests_of_a_key_are_one_job);
 	tcase_add_test(tc, all_draws_together_equal_the_original);
 	tcase_add_test(tc, nothing_is_drawn_where_both_ends_are_equal);
 	tcase_add_test(tc, burst_ticks_carry_the_multiplier);

@@ -92,6 +92,26 @@ START_TEST(every_key_is_read)
 }
 END_TEST
 
+#define KEYS "[keys]\nkeys = 7\nprocesses = 3\n"
+
+START_TEST(keys_give_a_scenario_another_shape)
+{
+	ck_assert_msg(!parse("[scenario]\nseed = 9\n" KEYS "watch = 2s\n" KIND), "%s", err.text);
+	ck_assert_uint_eq(sc.shape, QB_SHAPE_KEYS);
+	ck_assert_uint_eq(sc.keys.keys, 7);
+	ck_assert_uint_eq(sc.keys.processes, 3);
+	ck_assert_uint_eq(sc.keys.watch_ns, 2 * QB_NS_PER_S);
+	ck_assert_uint_eq(sc.duration_ns, 0);
+	struct qb_keyset set = qb_scenario_keyset(&sc);
+
+	ck_assert_uint_eq(qb_keyset_jobs(&set), 5 * 7 * 3 + 7);
+	ck_assert_msg(!parse(HEAD KIND), "%s", err.text);
+	ck_assert_uint_eq(sc.shape, QB_SHAPE_LOAD);
+	set = qb_scenario_keyset(&sc);
+	ck_assert_uint_eq(set.keys, 0);
+}
+END_TEST
+
 #define BURST(lines) HEAD KIND "[burst]\n" lines
 #define FAULTS(lines) HEAD KIND "[faults]\n" lines
 #define LONG_40 "0123456789012345678901234567890123456789"
@@ -177,6 +197,17 @@ static const struct bad {
 	{ HEAD KIND "work_ms = 1..4294967297\n",
 	  ":5: work_ms: 1..4294967297 is out of range (0 to 3600000)" },
 	{ HEAD KIND "work_ms = ..3\n", ":5: work_ms: \"..3\" is not a number or a range" },
+	/* Keys: no rate, no other faults than their own. */
+	{ HEAD KEYS KIND, ":2: duration: a scenario with [keys] has none, one phase follows the other" },
+	{ "[scenario]\n" KEYS KIND "[burst]\nmultiplier = 2\nstart = 0\nend = 1s\n",
+	  ":6: section [burst] does not go together with [keys]" },
+	{ "[scenario]\n" KEYS KIND "[faults]\nkills = 2\nvictim = pool\nstart = 0\nend = 1s\n",
+	  ":6: section [faults] does not go together with [keys]" },
+	{ "[scenario]\n[keys]\nkeys = 7\n" KIND, ":2: section [keys] must say processes" },
+	{ "[scenario]\n[keys]\nkeys = 0\n", ":3: keys: 0 is out of range (1 to 4000)" },
+	{ "[scenario]\n[keys]\nprocesses = 65\n", ":3: processes: 65 is out of range (1 to 64)" },
+	{ "[scenario]\n" KEYS "watch = 1ms\n" KIND, ":5: watch: 1ms is out of range (100ms to 24h)" },
+	{ "[scenario]\nkeys = 3\n", ":2: \"keys\" belongs into section [keys], not into [scenario]" },
 	{ HEAD KIND "payload_bytes = 65537\n",
 	  ":5: payload_bytes: 65537 is out of range (0 to 65536)" },
 };
@@ -252,7 +283,7 @@ START_TEST(every_builtin_loads_and_round_trips)
 		ck_assert_mem_eq(&sc, &again, sizeof(sc));
 		free(text);
 	}
-	ck_assert_uint_eq(i, 12);
+	ck_assert_uint_eq(i, 13);
 }
 END_TEST
 
@@ -427,6 +458,25 @@ START_TEST(override_refuses_faults_that_cannot_happen)
 }
 END_TEST
 
+START_TEST(override_refuses_what_keys_do_not_have)
+{
+	struct qb_scenario before;
+
+	load("idempotent_enqueue");
+	before = sc;
+	ck_assert_int_eq(change((struct qb_scenario_change){ .given = QB_GIVEN_RATE, .rate = 5 }), QB_EUSAGE);
+	ck_assert_str_eq(err.text, "scenario idempotent_enqueue has no rate: its phases follow each other");
+	ck_assert_int_eq(change((struct qb_scenario_change){
+		.given = QB_GIVEN_DURATION, .duration_ns = QB_NS_PER_S }), QB_EUSAGE);
+	ck_assert_int_eq(change((struct qb_scenario_change){ .given = QB_GIVEN_KILLS, .kills = 3 }), QB_EUSAGE);
+	ck_assert_mem_eq(&sc, &before, sizeof(sc));
+	ck_assert_int_eq(change((struct qb_scenario_change){
+		.given = QB_GIVEN_SEED | QB_GIVEN_WORKERS | QB_GIVEN_KILLS, .seed = 8, .workers = 2 }), 0);
+	ck_assert_uint_eq(sc.seed, 8);
+	ck_assert_uint_eq(sc.workers, 2);
+}
+END_TEST
+
 START_TEST(check_refuses_what_a_file_cannot_say)
 {
 	load("steady");
@@ -457,6 +507,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, set_up, NULL);
 	tcase_add_test(tc, shortest_file_gets_defaults);
 	tcase_add_test(tc, every_key_is_read);
+	tcase_add_test(tc, keys_give_a_scenario_another_shape);
 	tcase_add_loop_test(tc, bad_file_is_refused_with_line_and_hint, 0,
 			    (int)(sizeof(bad_files) / sizeof(bad_files[0])));
 	tcase_add_test(tc, nul_byte_is_refused);
@@ -470,6 +521,7 @@ int main(void)
 	tcase_add_test(tc, override_out_of_range_changes_nothing);
 	tcase_add_test(tc, override_of_kills_places_them);
 	tcase_add_test(tc, override_refuses_faults_that_cannot_happen);
+	tcase_add_test(tc, override_refuses_what_keys_do_not_have);
 	tcase_add_test(tc, check_refuses_what_a_file_cannot_say);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);

@@ -23,7 +23,7 @@ static json_t *root;
 static void fill_counts(void)
 {
 	uint64_t *const counts[] = {
-		&sum.planned, &sum.submitted, &sum.acknowledged, &sum.enqueue_failed,
+		&sum.planned, &sum.submitted, &sum.acknowledged, &sum.enqueue_failed, &sum.refused,
 		&sum.unacknowledged, &sum.unacknowledged_known, &sum.completed, &sum.completions,
 		&sum.failed_attempts, &sum.discarded, &sum.starts, &sum.duplicates,
 		&sum.repeated_starts, &sum.repeated_effects, &sum.silent_effects, &sum.ambiguous,
@@ -39,7 +39,7 @@ static void fill_counts(void)
 }
 
 static const char *const count_keys[] = {
-	"planned", "submitted", "acknowledged", "enqueue_failed", "unacknowledged",
+	"planned", "submitted", "acknowledged", "enqueue_failed", "refused", "unacknowledged",
 	"unacknowledged_known", "completed", "completions", "failed", "discarded", "starts",
 	"duplicates", "repeated_starts", "repeated_effects", "silent_effects", "ambiguous",
 	"ambiguous_attempts", "ambiguous_parked", "ambiguous_gone",
@@ -66,6 +66,10 @@ static void setup(void)
 		.kills = 6, .censored = 1, .by_survivors = 2, .watch_ns_min = 9700 * MS,
 		.watch_ns_max = 9800 * MS, .median_ns = 12 * MS, .p95_ns = 20 * MS,
 		.max_ns = QB_BEYOND_WATCH, .ns = { .count = 3 },
+	};
+	sum.keys = (struct qb_key_table){
+		.set = { .keys = 7, .processes = 3 }, .holders = 7, .killed = 6, .again = 5, .watch_ns_max = 4000 * MS,
+		.again_ns_median = 3 * MS, .row[QB_KEY_QUEUED] = { .requests = 21, .accepted = 1, .refused = 20 },
 	};
 	sum.elapsed_ns = 8500 * MS;
 	sum.throughput_per_s = 74.5;
@@ -247,6 +251,28 @@ START_TEST(runs_are_grouped_and_ranged)
 }
 END_TEST
 
+START_TEST(unique_keys_have_a_row_for_each_phase)
+{
+	json_t *keys, *rows;
+
+	render();
+	keys = at(run(0, 0), "unique_keys");
+	rows = at(keys, "phases");
+	ck_assert_uint_eq(json_array_size(rows), QB_KEY_PHASES);
+	ck_assert_str_eq(json_string_value(at(json_array_get(rows, 1), "phase")), "queued");
+	ck_assert(number(json_array_get(rows, 1), "refused") == 20);
+	ck_assert(json_is_null(at(json_array_get(rows, 0), "spread_ms_max")));
+	ck_assert(number(keys, "holders.again") == 5);
+	ck_assert(number(keys, "holders.again_ms_median") == 3);
+	/* One was not seen again: nobody knows how long the longest takes. */
+	ck_assert(json_is_null(at(keys, "holders.again_ms_max")));
+	ck_assert(number(keys, "holders.watch_ms") == 4000);
+	sum.keys.set.keys = 0;
+	render();
+	ck_assert(json_is_null(at(run(0, 0), "unique_keys")));
+}
+END_TEST
+
 START_TEST(odd_values_leave_the_file_readable)
 {
 	meta.seed = UINT64_MAX;
@@ -356,6 +382,7 @@ int main(void)
 	tcase_add_test(values, what_is_not_known_is_null);
 	tcase_add_test(values, settings_identities_and_versions_are_there);
 	tcase_add_test(values, runs_are_grouped_and_ranged);
+	tcase_add_test(values, unique_keys_have_a_row_for_each_phase);
 	tcase_add_test(values, odd_values_leave_the_file_readable);
 	suite_add_tcase(suite, values);
 	tcase_add_checked_fixture(doc, setup, teardown);
