@@ -60,6 +60,7 @@ unit_programs += \
 	%D%/unit/test-ends \
 	%D%/unit/test-event \
 	%D%/unit/test-fdio \
+	%D%/unit/test-gate \
 	%D%/unit/test-host \
 	%D%/unit/test-job \
 	%D%/unit/test-leased \
@@ -100,6 +101,7 @@ unit_programs += \
 %C%_unit_test_ends_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_event_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_fdio_LDADD = $(qb_base_libs) $(CHECK_LIBS)
+%C%_unit_test_gate_LDADD = $(qb_run_libs) $(CHECK_LIBS)
 %C%_unit_test_host_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_job_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_leased_LDADD = $(qb_stats_libs) $(CHECK_LIBS)

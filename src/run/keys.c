@@ -246,11 +246,12 @@ static int await_ended(struct keys_run *r, struct qb_err *err)
 	int rc = 0, drained = 0;
 
 	while (rc == 0 && (r->ended < r->accepted || !drained) && qb_now_ns() < deadline) {
+		/* One that was lost is waited for as long as --drain says, and no error. */
+		r->news_ns = qb_now_ns();
 		rc = turn(r, err);
 		if (rc == 0 && r->ended >= r->accepted && qb_now_ns() - census_ns >= CENSUS_EVERY_NS) {
 			drained = qb_drive_is_drained(r->d);
 			census_ns = qb_now_ns();
-			r->news_ns = census_ns;
 		}
 	}
 	if (rc == 0 && !drained)
