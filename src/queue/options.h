@@ -35,8 +35,9 @@ struct qb_queue_option {
 
 /* The one by which --lease=TIME sets how long a held job is believed to be alive, where a queue has such a thing. */
 #define QB_QUEUE_LEASE_OPTION "lease"
-/* The one that names the program whose use of the queue is followed, where there are several. */
+/* The one that says whose use of a library is followed; under "published" nobody gives back what the dead held. */
 #define QB_QUEUE_ADAPTER_OPTION "adapter"
+#define QB_QUEUE_ADAPTER_PUBLISHED "published"
 
 /*
  * "name=value:name=value", or NULL or "" for the presets. values has room for QB_QUEUE_OPTIONS_MAX.

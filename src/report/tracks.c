@@ -11,6 +11,9 @@
 
 #include "base/num.h"
 
+/* Of which the driver has written that nobody gives back what the dead held. */
+#define PUBLISHED_TRACK "published adapter"
+
 /* "river" of "river:fetch-cooldown=2ms" is in front of its settings' names. */
 void qb_queue_setting(const struct qb_group *g, const char *name, char value[QB_SETTING_BYTES])
 {
@@ -56,10 +59,11 @@ int qb_put_track(struct qb_strbuf *out, const struct qb_group *g, int lease)
 		qb_strbuf_add(out, lease ? "-" : "no lease");
 		return 0;
 	}
-	if (lease)
+	qb_setting(g->runs[0]->meta, "track", value);
+	if (lease && strcmp(value, PUBLISHED_TRACK) == 0)
+		strcpy(value, "ever");
+	else if (lease)
 		qb_queue_setting(g, "lease", value);
-	else
-		qb_setting(g->runs[0]->meta, "track", value);
 	qb_strbuf_printf(out, "%.40s", value);
 	return has_kills(g);
 }
@@ -95,8 +99,8 @@ static void put_not_back(struct qb_strbuf *out, const struct qb_group *g)
 			 (unsigned long long)n, n == 1 ? "" : "s");
 	if (watch_ns)
 		qb_strbuf_printf(out, ", %s after the first of those kills", qb_format_duration(buf, sizeof(buf), watch_ns));
-	if (strstr(track, "adapter"))
-		qb_strbuf_printf(out, " (%s)", track);
+	if (strcmp(track, PUBLISHED_TRACK) == 0)
+		qb_strbuf_printf(out, "; nobody in it ever does (%s)", track);
 	else if (qb_parse_duration(lease, &lease_ns) == 0)
 		qb_strbuf_printf(out, lease_ns > watch_ns ? "; it believes a silent worker for %s (%s)" :
 				 ", although it believes a silent worker for no more than %s (%s)", lease, track);

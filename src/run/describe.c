@@ -11,13 +11,13 @@
 
 /*
  * Under which conditions a queue that goes by time faces the kills: as it is shipped, with the lease that all are given or
- * one of its own, or in an adapter that is not its usual one.
+ * one of its own, or in the adapter that was published, which has none.
  */
 static void describe_track(struct qb_driver *d, const uint64_t *values)
 {
 	const struct qb_queue_option *o = d->ops->options;
+	char track[96] = "shipped defaults", adapter[32] = "", text[64];
 	uint64_t presets[QB_QUEUE_OPTIONS_MAX];
-	char track[96] = "shipped defaults", text[64];
 
 	if (qb_queue_options_parse(d->ops, "", presets, NULL) < 0)
 		return;
@@ -25,13 +25,15 @@ static void describe_track(struct qb_driver *d, const uint64_t *values)
 		if (values[i] == presets[i])
 			continue;
 		qb_queue_option_text(&o[i], values[i], text, sizeof(text));
-		if (strcmp(o[i].name, QB_QUEUE_ADAPTER_OPTION) == 0) {
-			snprintf(track, sizeof(track), "%s adapter", text);
-			break;
-		}
+		if (strcmp(o[i].name, QB_QUEUE_ADAPTER_OPTION) == 0)
+			snprintf(adapter, sizeof(adapter), "%.30s", text);
 		if (strcmp(o[i].name, QB_QUEUE_LEASE_OPTION) == 0)
-			snprintf(track, sizeof(track), "%s lease %s", d->cfg->lease_ns ? "matched" : "own", text);
+			snprintf(track, sizeof(track), "%s lease %.30s", d->cfg->lease_ns ? "matched" : "own", text);
 	}
+	if (strcmp(adapter, QB_QUEUE_ADAPTER_PUBLISHED) == 0)
+		strcpy(track, "published adapter");
+	else if (adapter[0])
+		snprintf(track + strlen(track), sizeof(track) - strlen(track), ", %s adapter", adapter);
 	qb_meta_setting(&d->result->meta, "track", track);
 }
 

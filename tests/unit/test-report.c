@@ -431,17 +431,18 @@ START_TEST(an_adapter_is_named_as_the_reason)
 	const char *text;
 
 	add_leased("lib", "shipped defaults", "20s");
-	add_leased("lib:adapter=bare", "bare adapter", "20s");
+	add_leased("lib:adapter=published", "published adapter", "20s");
 	ck_assert_int_eq(qb_meta_setting(&metas[0], "lib adapter", "full"), 0);
-	ck_assert_int_eq(qb_meta_setting(&metas[1], "lib adapter", "bare"), 0);
+	ck_assert_int_eq(qb_meta_setting(&metas[1], "lib adapter", "published"), 0);
 	add_run("shm");
 	sums[1].stranded = 4;
 	censor(1, QB_RESUME_IN_FLIGHT_FIRST, 5);
 	text = render(qb_report_text);
-	assert_says(text, "lib:adapter=bare had not given back 4 jobs of dead workers when the watch ended, 9.90 s after the "
-		    "first of those kills (bare adapter).");
+	assert_says(text, "lib:adapter=published had not given back 4 jobs of dead workers when the watch ended, 9.90 s "
+		    "after the first of those kills; nobody in it ever does (published adapter).");
+	ck_assert_str_eq(line_of(text, "a silent worker"), "a silent worker is believed for 20s ever");
 	/* Settings of one library are compared with its own. */
-	ck_assert_str_eq(line_of(text, "setting lib adapter"), "setting lib adapter full bare");
+	ck_assert_str_eq(line_of(text, "setting lib adapter"), "setting lib adapter full published");
 	assert_silent(text, "setting lib lease");
 }
 END_TEST
