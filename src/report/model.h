@@ -65,7 +65,7 @@ void qb_queue_setting(const struct qb_group *g, const char *name, char value[QB_
 int qb_is_queue_setting(const struct qb_section *s, const char *key, size_t group);
 /* The track of a group, or its lease. Returns whether that makes the row worth its line. */
 int qb_put_track(struct qb_strbuf *out, const struct qb_group *g, int lease);
-/* Sentences: what was not waited for, and what was lost with the memory of a worker. */
+/* Sentences: what was lost with the memory of a worker, and what was not waited for. */
 void qb_put_time_outs(struct qb_strbuf *out, const struct qb_section *s);
 
 /* Median (the upper one of an even count, as in the original) and range over runs. */

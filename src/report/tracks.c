@@ -85,7 +85,7 @@ static uint64_t not_back(const struct qb_group *g, uint64_t *watch_ns)
 	return n;
 }
 
-/* "river had not given back 4 jobs of dead workers when the watch ended, 9.20 s after the first kill; its lease is 1h." */
+/* "Not waited for: river had not given back 4 jobs of dead workers when ...; it believes a silent worker for 1h ..." */
 static void put_not_back(struct qb_strbuf *out, const struct qb_group *g)
 {
 	uint64_t watch_ns, lease_ns, n = not_back(g, &watch_ns);
@@ -107,7 +107,7 @@ static void put_not_back(struct qb_strbuf *out, const struct qb_group *g)
 	qb_strbuf_add(out, ".");
 }
 
-/* "river took 7 jobs for done before that was recorded: ... " */
+/* "river had not recorded 7 results yet (the oldest was 212 ms old) when the worker that had them was killed: ..." */
 static void put_lost_results(struct qb_strbuf *out, const struct qb_group *g)
 {
 	uint64_t lost = 0, alive = 0, age_ns = 0, duplicates = 0, given_up = 0;
@@ -139,10 +139,28 @@ static void put_lost_results(struct qb_strbuf *out, const struct qb_group *g)
 				 (unsigned long long)given_up, given_up == 1 ? "" : "s");
 }
 
+/* What has a due time behind the end, and what nobody came for. */
+static void put_unfinished(struct qb_strbuf *out, const struct qb_group *g)
+{
+	uint64_t waiting = 0, queued = 0;
+
+	for (size_t i = 0; i < g->runs_count; i++) {
+		waiting += g->runs[i]->summary->waiting;
+		queued += g->runs[i]->summary->queued;
+	}
+	if (waiting)
+		qb_strbuf_printf(out, " Not waited for: %llu job%s of %s that %s to be tried again later.",
+				 (unsigned long long)waiting, waiting == 1 ? "" : "s", g->lib, waiting == 1 ? "was" : "were");
+	if (queued)
+		qb_strbuf_printf(out, " %llu job%s of %s %s still queued at the end.", (unsigned long long)queued,
+				 queued == 1 ? "" : "s", g->lib, queued == 1 ? "was" : "were");
+}
+
 void qb_put_time_outs(struct qb_strbuf *out, const struct qb_section *s)
 {
 	for (size_t i = 0; i < s->groups_count; i++) {
 		put_lost_results(out, &s->groups[i]);
 		put_not_back(out, &s->groups[i]);
+		put_unfinished(out, &s->groups[i]);
 	}
 }

@@ -179,8 +179,7 @@ static int add_up_unfinished(const struct qb_tally *t, uint32_t job, const struc
 	 * A queue that deletes what is done and reports nothing: the worker died after the effect (or in a job that
 	 * has none, because it fails), the row is gone. Most likely it had committed; nobody can tell.
 	 */
-	if (!t->in->reports_ambiguity && j->ambiguous &&
-	    (end->effects > 0 || (t->jobs[job].flags & QB_TJOB_FAILS))) {
+	if (j->ambiguous && qb_job_is_gone(t, job, end)) {
 		out->ambiguous_gone++;
 		return 1;
 	}

@@ -171,6 +171,8 @@ static int is_over(const struct qb_tally *t, uint32_t job)
 	if (end && (end->outcome == QB_OUTCOME_DISCARDED || end->outcome == QB_OUTCOME_AMBIGUOUS ||
 		    end->outcome == QB_OUTCOME_COMPLETED))
 		return 1;
+	if (end && qb_job_is_gone(t, job, end))
+		return 1;
 	for (i = t->jobs[job].last; i != QB_NO_IDX; i = t->tries[i].prev)
 		if (t->tries[i].outcome == QB_TRY_COMPLETED || (t->tries[i].flags & QB_TRY_PARKED))
 			return 1;

@@ -135,6 +135,16 @@ static inline int qb_try_is_undone(const struct qb_tally *t, const struct qb_try
 		(a->next == QB_NO_IDX && (t->jobs[a->job].flags & QB_TJOB_DISCARDED)));
 }
 
+/*
+ * The queue has forgotten a job, and most likely because it was done: it had its effect, or fails and has none. Of use only
+ * for a job with an ambiguous attempt, whose worker died between the delete and its record.
+ */
+static inline int qb_job_is_gone(const struct qb_tally *t, uint32_t job, const struct qb_job_end *end)
+{
+	return !t->in->reports_ambiguity && end->outcome == QB_OUTCOME_NONE &&
+	       (end->effects > 0 || (t->jobs[job].flags & QB_TJOB_FAILS));
+}
+
 /* The next attempt of the job whose start is on record, or QB_NO_IDX. from itself counts. */
 static inline uint32_t qb_try_next_start(const struct qb_tally *t, uint32_t from)
 {

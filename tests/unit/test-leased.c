@@ -232,12 +232,15 @@ START_TEST(what_the_queue_forgets_is_known_from_the_record)
 	ck_assert_uint_eq(b.out.ambiguous_gone, 2);
 	ck_assert_uint_eq(b.out.lost, 0);
 	ck_assert_int_eq(identity_of(&b, "acknowledged +")->left, 4);
+	/* They are not going to run again, and nobody waits for them. */
+	ck_assert_uint_eq(class(QB_RESUME_IN_FLIGHT_FIRST)->kills, 0);
 	/* A job that would have worked and has had no effect was not done. */
 	for (size_t i = 0; i < b.trace.events_count; i++)
 		b.events[i].ev.error_class = 0;
 	ck_assert_int_eq(summarize(&b), 0);
 	ck_assert_uint_eq(b.out.lost, 1);
 	ck_assert_int_eq(b.out.verified, 0);
+	ck_assert_uint_eq(class(QB_RESUME_IN_FLIGHT_FIRST)->censored, 1);
 }
 END_TEST
 

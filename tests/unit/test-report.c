@@ -420,7 +420,13 @@ START_TEST(what_was_not_waited_for_is_told_from_the_settings)
 	/* That is no fault; the same of a queue without a lease is one. */
 	assert_says(text, "shm, slowq and slowq:lease=10s lost none");
 	assert_silent(text, "left 2 with a process");
+	sums[0].waiting = 17;
+	sums[1].waiting = sums[1].queued = 1;
 	sums[0].stranded = 3;
+	text = render(qb_report_text);
+	assert_says(text, "Not waited for: 17 jobs of shm that were to be tried again later.");
+	assert_says(text, "Not waited for: 1 job of slowq that was to be tried again later. 1 job of slowq was still queued at "
+		    "the end.");
 	assert_says(render(qb_report_text), "Of 639 acknowledged jobs shm left 3 with a process that is dead.");
 	assert_columns(text);
 }
