@@ -12,14 +12,16 @@
 
 #define CENSUS_EVERY_NS (50 * QB_NS_PER_MS)
 #define CENSUS_RARELY_NS (500 * QB_NS_PER_MS)
-/* A worker that has nothing to say for its longest job and this has none in hand: its queue may tell it late. */
+/* A worker that has nothing to say for its longest job and this has none in hand. */
 #define QUIET_MARGIN_NS QB_NS_PER_S
+/* Whoever polls for what is queued, or for a short retry that its queue shows as queued, may take as long. */
+#define QUIET_QUEUED_NS (3 * QB_NS_PER_S)
 
 struct watch {
 	uint64_t deadline_ns;
 	uint64_t heard_ns;              /* when something happened to a job, or could not be asked about */
 	uint64_t events;
-	uint64_t quiet_ns;
+	uint64_t longest_ns;            /* of the jobs' work */
 	int observes;                   /* waits for time-outs only */
 	struct qb_queue_census left;    /* as it was seen last */
 };
@@ -63,8 +65,10 @@ static void listen(struct qb_driver *d, struct watch *w, uint64_t now)
 /* Everybody alive is at rest, and no job has a time at which it is due: what is left, is left by the dead. */
 static int is_at_rest(const struct qb_driver *d, const struct watch *w, uint64_t now)
 {
+	uint64_t margin_ns = w->left.by_outcome[QB_OUTCOME_QUEUED] ? QUIET_QUEUED_NS : QUIET_MARGIN_NS;
+
 	return (d->ops->flags & QB_QUEUE_LEASED) && w->left.by_outcome[QB_OUTCOME_WAITING] == 0 &&
-	       now - w->heard_ns > w->quiet_ns;
+	       now - w->heard_ns > w->longest_ns + margin_ns;
 }
 
 static uint64_t longest_job_ns(const struct qb_plan *plan)
@@ -127,7 +131,7 @@ int qb_drive_drain(struct qb_driver *d, int *drained, struct qb_err *err)
 	uint64_t now = qb_now_ns(), census_ns = 0;
 	struct watch w = {
 		.deadline_ns = now + d->cfg->drain_ns, .heard_ns = now,
-		.quiet_ns = longest_job_ns(&d->plan) + QUIET_MARGIN_NS,
+		.longest_ns = longest_job_ns(&d->plan),
 	};
 
 	*drained = 0;
