@@ -58,8 +58,8 @@ static int set_lease(const struct runs *r, struct qb_queue_spec *spec, struct qb
 	if (r->cfg->lease_ns <= longest_ns)
 		return qb_err_set(err, QB_EUSAGE, "--lease must be longer than the longest job of the scenario, which takes %.1f s",
 				  (double)longest_ns / 1e9);
-	return qb_queue_spec_set(spec, QB_QUEUE_LEASE_OPTION,
-				 qb_queue_option_text(&as_time, r->cfg->lease_ns, text, sizeof(text)), err);
+	qb_queue_option_text(&as_time, r->cfg->lease_ns, text, sizeof(text));
+	return qb_queue_spec_set(spec, QB_QUEUE_LEASE_OPTION, text, err);
 }
 
 static int split_libs(struct runs *r, struct qb_err *err)
@@ -76,6 +76,9 @@ static int split_libs(struct runs *r, struct qb_err *err)
 			return QB_EUSAGE;
 		const struct qb_queue_ops *ops = r->libs[r->libs_count].ops;
 
+		if (r->sc.shape == QB_SHAPE_KEYS && !ops->enqueue_unique)
+			return qb_err_set(err, QB_EUSAGE, "scenario %s enqueues jobs with unique keys, and %s takes none; "
+					  "'qbench list' says which library does", r->sc.name, ops->name);
 		if (r->sc.faults.kills && r->sc.faults.victim == QB_VICTIM_SYNCER &&
 		    !(ops->flags & QB_QUEUE_NEEDS_SYNCER))
 			return qb_err_set(err, QB_EUSAGE, "--victim=syncer: %s has no syncer; choose --lib=shm", name);
@@ -116,10 +119,11 @@ static void add_setting(void *opaque, const char *name, const char *value, enum 
 static uint64_t connections(const struct runs *r)
 {
 	uint64_t workers = r->sc.workers ? r->sc.workers : QB_SCENARIO_WORKERS_DEFAULT;
-	uint64_t each = r->cfg->slots == 1 ? 1 : r->cfg->slots + 1;
+	/* A slot's, one to listen, one for what goes on beside the jobs. */
+	uint64_t each = r->cfg->slots + 2;
 
 	/* Twice: the connections of killed workers take a moment to go. */
-	return 2 * (workers + r->cfg->standbys) * each + SPARE_CONNECTIONS;
+	return 2 * (workers + r->cfg->standbys) * each + qb_scenario_keyset(&r->sc).processes + SPARE_CONNECTIONS;
 }
 
 static void fill_report(const struct runs *r, const struct qb_report_entry *entries, size_t count,
@@ -144,7 +148,7 @@ static void keep_result(struct runs *r, size_t idx)
 
 	r->entries[idx] = (struct qb_report_entry){
 		.summary = &result->summary, .meta = &result->meta, .dir = result->dir,
-		.wal_bytes = result->wal_bytes, .commits = result->commits, .interrupted = result->interrupted,
+		.load = result->load, .interrupted = result->interrupted,
 	};
 	r->count = idx + 1;
 	snprintf(path, sizeof(path), "%s/summary.json", result->dir);
