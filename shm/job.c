@@ -73,17 +73,17 @@ static int take_slot(const struct qb_seg *seg, uint32_t seat, uint32_t *slot_idx
 	}
 }
 
-static void give_back(const struct qb_seg *seg, uint32_t slot_idx, uint64_t filling)
+void qb_job_give_back(const struct qb_seg *seg, uint32_t slot_idx, uint64_t filling, uint32_t first)
 {
 	/* [job.W9] Publishes: the end of this generation. Pairs with: [job.R7]. Killed before: recovery does the same. */
 	qb_cas_acq_rel64(&seg->jobs[slot_idx].word, &filling,
 			 qb_word(qb_word_gen(filling) + 1, 0, 0, 0, QB_JOB_FREE));
+	qb_block_free(seg, slot_idx, qb_word_gen(filling), first);
 	qb_hint_give(seg->free_map, &seg->hdr->free_from, slot_idx);
 }
 
 void qb_job_describe(struct qb_job_shm *job, const struct qb_submit *what, uint32_t first)
 {
-	job->job_id = what->job_id;
 	job->submitted_raw = what->submitted_raw;
 	job->work_us = what->work_us;
 	job->tenant = what->tenant;
@@ -97,9 +97,16 @@ void qb_job_describe(struct qb_job_shm *job, const struct qb_submit *what, uint3
 	job->result_bytes = 0;
 	job->result_pos = 0;
 	job->result_crc = 0;
+	/*
+	 * [job.W14] Publishes: that the slot is of this generation, to who reads its key or id, late or not.
+	 * Pairs with: [key.R2], which then sees a word of this generation and drops them.
+	 */
+	qb_store_release64((qb_au64 *)(void *)&job->job_id, what->job_id);
+	qb_store_release64(&job->key_hi, what->key.hi);
+	qb_store_release64(&job->key_lo, what->key.lo);
 }
 
-int qb_job_submit(const struct qb_seg *seg, uint32_t seat, const struct qb_submit *what, struct qb_held *ref)
+int qb_job_fill(const struct qb_seg *seg, uint32_t seat, const struct qb_submit *what, struct qb_held *filling)
 {
 	uint32_t idx, first;
 	uint64_t word;
@@ -117,7 +124,7 @@ int qb_job_submit(const struct qb_seg *seg, uint32_t seat, const struct qb_submi
 	struct qb_job_shm *job = &seg->jobs[idx];
 
 	if (qb_block_store(seg, idx, qb_word_gen(word), what->payload, what->payload_bytes, &first) != QB_OK) {
-		give_back(seg, idx, word);
+		qb_job_give_back(seg, idx, word, QB_NO_BLOCK);
 		qb_count(seg, seat, QB_COUNT_SUBMIT_FULL, 1);
 		return QB_FULL;
 	}
@@ -125,20 +132,39 @@ int qb_job_submit(const struct qb_seg *seg, uint32_t seat, const struct qb_submi
 	qb_job_describe(job, what, first);
 	qb_store_relaxed64(&job->due_ns, 0);
 	QB_FAULT("job.submit.after-fields");
-	ref->slot_idx = idx;
-	ref->word = qb_word(qb_word_gen(word), 0, 0, 0, QB_JOB_READY);
+	*filling = (struct qb_held){ .slot_idx = idx, .word = word };
+	return QB_OK;
+}
+
+void qb_job_accepted(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx, uint64_t ready)
+{
+	offer(seg, QB_RING_NORMAL, slot_idx, ready);
+	QB_FAULT("job.submit.after-push");
+	qb_job_mark_dirty(seg, slot_idx);
+	qb_count(seg, seat, QB_COUNT_SUBMITTED, 1);
+}
+
+int qb_job_submit(const struct qb_seg *seg, uint32_t seat, const struct qb_submit *what, struct qb_held *ref)
+{
+	struct qb_held filling;
+
+	if (what->key.hi || what->key.lo)
+		return QB_EUSAGE;
+	int rc = qb_job_fill(seg, seat, what, &filling);
+
+	if (rc != QB_OK)
+		return rc;
+	ref->slot_idx = filling.slot_idx;
+	ref->word = qb_word(qb_word_gen(filling.word), 0, 0, 0, QB_JOB_READY);
 	/*
 	 * [job.W2] Publishes: descriptor and payload; the job is accepted. Pairs with: [job.R1].
 	 * Killed before this: never accepted. After: accepted, recovery gives it its ring entry.
 	 * It cannot fail: only this seat's recovery changes a FILLING word.
 	 */
-	if (!qb_cas_acq_rel64(&job->word, &word, ref->word))
+	if (!qb_cas_acq_rel64(&seg->jobs[ref->slot_idx].word, &filling.word, ref->word))
 		return QB_EFENCED;
 	QB_FAULT("job.submit.after-ready");
-	offer(seg, QB_RING_NORMAL, idx, ref->word);
-	QB_FAULT("job.submit.after-push");
-	qb_job_mark_dirty(seg, idx);
-	qb_count(seg, seat, QB_COUNT_SUBMITTED, 1);
+	qb_job_accepted(seg, seat, ref->slot_idx, ref->word);
 	return QB_OK;
 }
 

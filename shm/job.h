@@ -31,6 +31,9 @@
 
 #include "shm/segment.h"
 
+/* A key by its hash, which the caller makes: 128 bits that are spread evenly. Both 0: no key. */
+struct qb_key { uint64_t hi, lo; };
+
 struct qb_submit {
 	uint64_t job_id;                /* > 0, unique in the run */
 	uint64_t submitted_raw;         /* stamp before the call */
@@ -42,6 +45,7 @@ struct qb_submit {
 	uint16_t effect_class;          /* enum qb_effect_class */
 	const void *payload;
 	uint32_t payload_bytes;         /* at most QB_PAYLOAD_BYTES_MAX */
+	struct qb_key key;              /* for qb_job_submit_unique() only */
 };
 
 /* A job that this process holds: which, and the word that proves it. */
@@ -52,10 +56,19 @@ struct qb_held {
 
 /*
  * Accept a job. QB_OK: it is ready (and survives every process from here on); QB_FULL: no slot or
- * no blocks, nothing changed; QB_ETOOBIG; QB_EUSAGE for a bad max_attempts or job id.
+ * no blocks, nothing changed; QB_ETOOBIG; QB_EUSAGE for a bad max_attempts or job id, or for a key (see key.h).
  * Order: release; what the caller wrote before is visible to the worker that claims it.
  */
 int qb_job_submit(const struct qb_seg *seg, uint32_t seat, const struct qb_submit *what, struct qb_held *ref);
+
+/*
+ * The two halves of it, for qb_job_submit_unique() as well: a slot in FILLING with descriptor, payload and key, which is the
+ * caller's; same codes. And what follows the word READY.
+ */
+int qb_job_fill(const struct qb_seg *seg, uint32_t seat, const struct qb_submit *what, struct qb_held *filling);
+void qb_job_accepted(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx, uint64_t ready);
+/* Or that slot is not to become a job: FILLING -> FREE, with the blocks from `first`. */
+void qb_job_give_back(const struct qb_seg *seg, uint32_t slot_idx, uint64_t filling, uint32_t first);
 
 /* The plain fields of a job that the caller owns, as they are before its first attempt; its payload lies in blocks from `first`. */
 void qb_job_describe(struct qb_job_shm *job, const struct qb_submit *what, uint32_t first);

@@ -17,7 +17,7 @@
 
 #define QB_SEG_MAGIC 0x314745535842511aull      /* reads "\x1aQBXSEG1" in the file */
 #define QB_SEG_ENDIAN 0x01020304u
-#define QB_LAYOUT_MAJOR 1
+#define QB_LAYOUT_MAJOR 2
 #define QB_LAYOUT_MINOR 0
 #define QB_READY_WORD 0x59444145525f4251ull     /* "QB_READY" */
 
@@ -65,6 +65,14 @@ static inline uint32_t qb_word_seat(uint64_t w) { return (uint32_t)(w >> 10) & 0
 static inline uint32_t qb_word_failures(uint64_t w) { return (uint32_t)(w >> 6) & 0xf; }
 static inline uint32_t qb_word_state(uint64_t w) { return (uint32_t)w & 0x3f; }
 
+/* In FILLING `failures` says how far a job with a key has come, see key.h; after DUPLICATE `attempt` is a part of the holder. */
+enum qb_filling {
+	QB_FILLING_OWN = 0,             /* the submitter's alone */
+	QB_FILLING_ASKS = 1,            /* filled; whoever meets it announced may decide */
+	QB_FILLING_DUPLICATE = 2,       /* refused: another one has its key */
+	QB_FILLING_NO_ROOM = 3,         /* refused: its bucket is full */
+};
+
 /* What a worker's death means for a job that it had started; declared per job. */
 enum qb_effect_class {
 	QB_EFFECT_IDEMPOTENT = 0,       /* may run again: goes back to ready, counted */
@@ -110,7 +118,10 @@ struct qb_job_shm {
 	uint64_t result_pos;    /* (W) position in the arena of the word's seat */
 	uint32_t result_crc;    /* (W) */
 	uint32_t pad0;
-	uint64_t pad[4];
+	qb_au64 key_hi;         /* (W) hash of its key; both 0: it has none */
+	qb_au64 key_lo;         /* (W) */
+	qb_au64 holder;         /* (*) in FILLING: who has the key, see qb_holder_word(); by compare-and-swap */
+	uint64_t pad;
 } QB_ALIGNED(QB_CACHELINE);
 QB_ASSERT_SIZE(qb_job_shm, 128);
 QB_ASSERT_OFF(qb_job_shm, sync, 8);
@@ -123,6 +134,18 @@ QB_ASSERT_OFF(qb_job_shm, payload_bytes, 56);
 QB_ASSERT_OFF(qb_job_shm, block_first, 64);
 QB_ASSERT_OFF(qb_job_shm, result_pos, 72);
 QB_ASSERT_OFF(qb_job_shm, result_crc, 80);
+QB_ASSERT_OFF(qb_job_shm, key_hi, 88);
+
+/* ---- keys: which job may have one ----
+ * cell and pending = used:1 | 0:17 | gen:26 | job:20.  A hint: what the word of that job says counts.
+ */
+#define QB_KEY_CELLS 15u
+
+struct qb_key_bucket_shm {
+	qb_au64 pending;        /* (*) the one admission that is under way here, 0 = none */
+	qb_au64 cell[QB_KEY_CELLS]; /* (*) once used, never 0 again */
+} QB_ALIGNED(QB_CACHELINE);
+QB_ASSERT_SIZE(qb_key_bucket_shm, 128);
 
 /* ---- inbox rings: order hints ----
  * slot word = lap:24 | full:1 | gen:19 | job:20.  Head and tail are hints that anybody may advance.
@@ -332,7 +355,7 @@ QB_ASSERT_SIZE(qb_config_shm, 160);
 /* ---- header ---- */
 enum qb_section_kind {
 	QB_SEC_SEATS = 0, QB_SEC_JOBS, QB_SEC_FREE_MAP, QB_SEC_DIRTY_MAP, QB_SEC_WAIT_MAP, QB_SEC_RINGS, QB_SEC_BLOCK_MAP, QB_SEC_BLOCKS,
-	QB_SEC_ARENAS, QB_SEC_EVENTS, QB_SEC_EFFECTS, QB_SEC_META, QB_SEC_COUNT,
+	QB_SEC_ARENAS, QB_SEC_EVENTS, QB_SEC_EFFECTS, QB_SEC_META, QB_SEC_KEYS, QB_SEC_COUNT,
 };
 
 struct qb_section_shm {

@@ -104,8 +104,12 @@ static void recover_word(struct qb_recovery *r, uint32_t i, uint64_t w, qb_verdi
 	 * Killed before this: the next recoverer decides the same. It fails only if somebody who is
 	 * not dead changed the word, and then that counts.
 	 */
-	if (!qb_cas_acq_rel64(&job->word, &w, next))
-		return;
+	if (!qb_cas_acq_rel64(&job->word, &w, next)) {
+		/* Somebody who lives admitted the job, which had asked for its key; to offer it was the dead one's part. */
+		if (qb_word_state(w) != QB_JOB_READY)
+			return;
+		next = w;
+	}
 	QB_FAULT("recovery.word.after-cas");
 	switch (qb_word_state(next)) {
 	case QB_JOB_READY:

@@ -76,6 +76,7 @@ static uint64_t place_sections(const struct qb_config_shm *c, struct qb_section_
 						sizeof(struct qb_event_shm), QB_CACHELINE), c->seat_count },
 		[QB_SEC_EFFECTS] = { sizeof(qb_au64), c->effect_count },
 		[QB_SEC_META] = { 1, c->meta_bytes },
+		[QB_SEC_KEYS] = { sizeof(struct qb_key_bucket_shm), jobs / 2 },
 	};
 
 	for (unsigned k = 0; k < QB_SEC_COUNT; k++) {
@@ -116,6 +117,7 @@ static void bind_sections(struct qb_seg *seg)
 	seg->wait_map = (qb_au64 *)(seg->base + seg->sec[QB_SEC_WAIT_MAP].off);
 	seg->block_map = (qb_au64 *)(seg->base + seg->sec[QB_SEC_BLOCK_MAP].off);
 	seg->effects = (qb_au64 *)(seg->base + seg->sec[QB_SEC_EFFECTS].off);
+	seg->keys = (struct qb_key_bucket_shm *)(seg->base + seg->sec[QB_SEC_KEYS].off);
 	seg->block_data_bytes = seg->cfg.block_bytes - (uint32_t)sizeof(struct qb_block_shm);
 	/* Payloads and results are the user's, and have no place in a core file. */
 	madvise(seg->base + seg->sec[QB_SEC_BLOCKS].off, seg->sec[QB_SEC_BLOCKS].bytes, MADV_DONTDUMP);

@@ -32,6 +32,7 @@ struct qb_seg {
 	struct qb_job_shm *jobs;
 	qb_au64 *free_map, *dirty_map, *wait_map, *block_map;
 	qb_au64 *effects;
+	struct qb_key_bucket_shm *keys;
 	uint32_t block_data_bytes;              /* block_bytes less the head */
 };
 

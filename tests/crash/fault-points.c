@@ -54,7 +54,8 @@ static void leave_a_dead_seat(void)
 	w.seg.jobs[40].word.v = qb_word(7, 0, seat, 0, QB_JOB_FILLING);
 	qb_raise32(&w.seg.hdr->high_water, 41);
 	qb_block_store(&w.seg, 40, 7, "leaked", 6, &first);
-	w.led->last_id = 40;
+	world_leave_asking(&w, seat, 60, 7);
+	w.led->last_id = 60;
 }
 
 static void prepare_images(void)
@@ -91,8 +92,14 @@ static void scenario(void)
 	qb_event_open(&log, &w.seg, worker, QB_OVERFLOW_DROP);
 	world_syncer_open(&w, syncer);
 	for (int round = 0; round < 3; round++) {
-		for (int k = 0; k < 9; k++)
+		for (int k = 0; k < 6; k++)
 			world_submit(&w, driver, id++);
+		/* The first has somebody else's admission to finish, and then finds its own key taken. */
+		for (uint64_t key = 7; key <= 27; key += 10)
+			world_submit_key(&w, driver, id++, key);
+		/* One more than a bucket has room for. */
+		for (uint64_t k = 0; round == 0 && k < 16; k++)
+			world_submit_key(&w, driver, 40 + k, 102 + 10 * k);
 		for (int k = 0; k < 5; k++)
 			world_work(&w, worker, &log);
 		if (round == 0)

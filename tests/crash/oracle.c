@@ -10,7 +10,7 @@ enum {
 };
 /* The sections once more, by number. */
 enum {
-	SEATS, JOBS, FREE_MAP, DIRTY_MAP, WAIT_MAP, RINGS, BLOCK_MAP, BLOCKS, ARENAS, EVENTS
+	SEATS, JOBS, FREE_MAP, DIRTY_MAP, WAIT_MAP, RINGS, BLOCK_MAP, BLOCKS, ARENAS, EVENTS, EFFECTS, META, KEYS
 };
 
 #define BAD(...)                                                   \
@@ -242,6 +242,34 @@ static int check_hints(struct oracle *o, uint64_t slot, const uint8_t *job, cons
 	return 0;
 }
 
+static int may_run(uint32_t state)
+{
+	return state == READY || state == CLAIMED || state == STARTED || state == WAITING || state == AMBIGUOUS;
+}
+
+/* A key is that of one job that lives, which can be found by it. */
+static int check_key(struct oracle *o, uint64_t slot, const uint8_t *job, const struct tale *t)
+{
+	uint64_t hi = get64(job + 88), lo = get64(job + 96), entry = 1ull << 63 | (uint64_t)t->gen << 20 | slot;
+	int found = 0;
+
+	if ((hi == 0 && lo == 0) || !may_run(t->state))
+		return 0;
+	for (uint64_t i = 0; i < slot; i++) {
+		const uint8_t *other = element(o, JOBS, i);
+
+		if (may_run((uint32_t)get64(other) & 0x3f) && get64(other + 88) == hi && get64(other + 96) == lo)
+			BAD("jobs %llu and %llu live and have one key: doubled", ULL(get64(other + 16)), ULL(t->id));
+	}
+	const uint8_t *bucket = element(o, KEYS, lo & (section_of(o, KEYS).count - 1));
+
+	for (unsigned i = 1; i < 16; i++)
+		found |= get64(bucket + i * 8) == entry;
+	if (!found)
+		BAD("job %llu lives and cannot be found by its key", ULL(t->id));
+	return 0;
+}
+
 static int check_slot(struct oracle *o, uint64_t slot, uint64_t *blocks, uint8_t *seen)
 {
 	const uint8_t *job = element(o, JOBS, slot);
@@ -280,7 +308,7 @@ static int check_slot(struct oracle *o, uint64_t slot, uint64_t *blocks, uint8_t
 		o->ambiguous++;
 		o->ambiguous_without_effect += !(ledger_effects(l) >> t.attempt & 1);
 	}
-	if (check_payload(o, slot, job, &t, blocks) < 0)
+	if (check_payload(o, slot, job, &t, blocks) < 0 || check_key(o, slot, job, &t) < 0)
 		return -1;
 	if (t.state == DONE && check_result(o, slot, job, &t) < 0)
 		return -1;

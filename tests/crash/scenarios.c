@@ -82,6 +82,20 @@ static void run_submit_until_full(void)
 		world_submit(&live, driver, id);
 }
 
+/* ---- keys: the first of three finds an admission whose owner is dead; one is refused in sight, one behind its back ---- */
+static void leave_one_asking(void)
+{
+	world_submit_key(&live, driver, 1, 17);
+	world_leave_asking(&live, world_sit(&live, QB_ROLE_TOOL, 8), 2, 7);
+}
+
+static void run_submit_keys(void)
+{
+	world_submit_key(&live, driver, 3, 7);
+	world_submit_key(&live, driver, 4, 17);
+	world_submit_key(&live, driver, 5, 27);
+}
+
 static void run_work(void)
 {
 	while (world_work(&live, worker, &log_))
@@ -209,6 +223,7 @@ void scenario_nothing(void)
 const struct scenario scenarios[] = {
 	{ "submit", scenario_nothing, run_submit },
 	{ "submit until the blocks are full", use_up_the_blocks, run_submit_until_full },
+	{ "submit with keys", leave_one_asking, run_submit_keys },
 	{ "work: claim, release, start, complete, fail, promote", submit_some, run_work },
 	{ "promote", submit_all_and_work, run_promote },
 	{ "sync and free", submit_all_and_work, run_sync },

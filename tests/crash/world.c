@@ -9,6 +9,7 @@
 
 #include "shm/hint.h"
 #include "shm/job.h"
+#include "shm/key.h"
 #include "shm/ring.h"
 #include "shm/seat.h"
 #include "tests/lib/shm-fixture.h"
@@ -23,6 +24,8 @@ QB_ASSERT_SIZE(qb_arena_entry_shm, ORACLE_ENTRY_HEAD);
 QB_ASSERT_SIZE(qb_event_ring_shm, ORACLE_EVENT_RING_HEAD);
 QB_ASSERT_OFF(qb_job_shm, result_bytes, 68);
 QB_ASSERT_OFF(qb_job_shm, payload_crc, 60);
+QB_ASSERT_OFF(qb_job_shm, key_hi, 88);
+QB_ASSERT_OFF(qb_key_bucket_shm, cell, 8);
 QB_ASSERT_OFF(qb_event_shm, arg1, 40);
 _Static_assert((int)PLAN_OPAQUE == (int)QB_EFFECT_OPAQUE && (int)PLAN_IDEMPOTENT == (int)QB_EFFECT_IDEMPOTENT &&
 	       (int)PLAN_TRANSACTIONAL == (int)QB_EFFECT_TRANSACTIONAL, "classes");
@@ -110,11 +113,8 @@ uint32_t world_sit(struct world *w, uint32_t role, uint32_t pid)
 	return (uint32_t)seat;
 }
 
-int world_submit(struct world *w, uint32_t seat, uint64_t id)
+static struct qb_submit planned(struct world *w, uint64_t id, uint8_t payload[PLAN_PAYLOAD_MAX])
 {
-	struct ledger_job *l = &w->led->job[id];
-	uint8_t payload[PLAN_PAYLOAD_MAX];
-	struct qb_held ref;
 	struct qb_submit what = {
 		.job_id = id,
 		.max_attempts = PLAN_MAX_ATTEMPTS,
@@ -125,7 +125,43 @@ int world_submit(struct world *w, uint32_t seat, uint64_t id)
 
 	for (uint32_t i = 0; i < what.payload_bytes; i++)
 		payload[i] = plan_payload_byte(id, i);
-	ledger_set(&l->submitted, 1);
+	ledger_set(&w->led->job[id].submitted, 1);
+	return what;
+}
+
+int world_submit_key(struct world *w, uint32_t seat, uint64_t id, uint64_t key)
+{
+	uint8_t payload[PLAN_PAYLOAD_MAX];
+	struct qb_submit what = planned(w, id, payload);
+	struct qb_key_holder holder;
+	struct qb_held ref;
+
+	what.key = world_key(key);
+	int rc = qb_job_submit_unique(&w->seg, seat, &what, &ref, &holder);
+
+	if (rc < 0 || (rc == QB_DUPLICATE && w->seg.jobs[holder.slot_idx].key_hi.v != key))
+		WRONG(w, id);
+	if (rc == QB_OK)
+		ledger_set(&w->led->job[id].accepted, 1);
+	return rc;
+}
+
+void world_leave_asking(struct world *w, uint32_t seat, uint64_t id, uint64_t key)
+{
+	uint8_t payload[PLAN_PAYLOAD_MAX];
+	struct qb_submit what = planned(w, id, payload);
+	struct qb_held ref;
+
+	what.key = world_key(key);
+	qb_test_asking(&w->seg, seat, &what, 1, &ref);
+}
+
+int world_submit(struct world *w, uint32_t seat, uint64_t id)
+{
+	struct ledger_job *l = &w->led->job[id];
+	uint8_t payload[PLAN_PAYLOAD_MAX];
+	struct qb_submit what = planned(w, id, payload);
+	struct qb_held ref;
 	int rc = qb_job_submit(&w->seg, seat, &what, &ref);
 
 	if (rc < 0)

@@ -8,6 +8,7 @@
 #define QB_TESTS_CRASH_WORLD_H
 
 #include "shm/event.h"
+#include "shm/job.h"
 #include "shm/recovery.h"
 #include "shm/segment.h"
 #include "sync/batch.h"
@@ -51,6 +52,13 @@ uint32_t world_sit(struct world *w, uint32_t role, uint32_t pid);
 
 /* QB_OK (the promise is in the ledger), QB_FULL, or negative. */
 int world_submit(struct world *w, uint32_t seat, uint64_t id);
+
+/* The same with a key > 0; those with the same last decimal share a bucket. QB_DUPLICATE as well. */
+int world_submit_key(struct world *w, uint32_t seat, uint64_t id, uint64_t key);
+static inline struct qb_key world_key(uint64_t key) { return (struct qb_key){ .hi = key, .lo = key % 10 }; }
+
+/* That seat's process dies when it has announced it. */
+void world_leave_asking(struct world *w, uint32_t seat, uint64_t id, uint64_t key);
 
 /* Claim one job and do what its plan says. 1, or 0 when there was none. */
 int world_work(struct world *w, uint32_t seat, struct qb_event_writer *log);

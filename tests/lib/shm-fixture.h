@@ -65,6 +65,7 @@ static inline void qb_test_rebase(const struct qb_seg *from, uint8_t *base, stru
 	to->wait_map = (qb_au64 *)((uint8_t *)from->wait_map + by);
 	to->block_map = (qb_au64 *)((uint8_t *)from->block_map + by);
 	to->effects = (qb_au64 *)((uint8_t *)from->effects + by);
+	to->keys = (struct qb_key_bucket_shm *)((uint8_t *)from->keys + by);
 }
 
 static inline struct qb_submit qb_test_submit(uint64_t job_id)
@@ -88,6 +89,23 @@ static inline uint64_t qb_test_ready(const struct qb_seg *seg, uint32_t slot_idx
 	if (seg->hdr->high_water.v <= slot_idx)
 		seg->hdr->high_water.v = slot_idx + 1;
 	return job->word.v;
+}
+
+/* A job with a key as its submitter leaves it when he dies after he has asked, announced or not. The word. */
+static inline uint64_t qb_test_asking(const struct qb_seg *seg, uint32_t seat, const struct qb_submit *what,
+				      int announced, struct qb_held *ref)
+{
+	if (qb_job_fill(seg, seat, what, ref) != QB_OK)
+		abort();
+	uint32_t gen = qb_word_gen(ref->word);
+	struct qb_job_shm *job = &seg->jobs[ref->slot_idx];
+
+	job->holder.v = (uint64_t)gen << 38;
+	job->word.v = ref->word = qb_word(gen, 0, seat, QB_FILLING_ASKS, QB_JOB_FILLING);
+	if (announced)
+		seg->keys[what->key.lo & (seg->sec[QB_SEC_KEYS].count - 1)].pending.v =
+			1ull << 63 | (uint64_t)gen << 20 | ref->slot_idx;
+	return ref->word;
 }
 
 static inline int qb_test_bit(const qb_au64 *map, uint32_t idx)
