@@ -155,7 +155,9 @@ pg_programs += \
 	%D%/pg/test-queue-cut \
 	%D%/pg/test-restore \
 	%D%/pg/test-restore-cut \
+	%D%/pg/test-river-control \
 	%D%/pg/test-river-leader \
+	%D%/pg/test-river-maintenance \
 	%D%/pg/test-schema \
 	%D%/pg/test-stats \
 	%D%/pg/test-sweep \
@@ -180,7 +182,9 @@ pg_programs += \
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_test_river_control_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_river_leader_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_river_maintenance_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_schema_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_stats_LDADD = $(qb_pg_libs) $(CHECK_LIBS)
 %C%_pg_test_sweep_LDADD = $(qb_pg_libs) $(CHECK_LIBS)

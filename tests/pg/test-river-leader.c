@@ -201,7 +201,7 @@ END_TEST
 
 START_TEST(unlogged_lease_does_not_outlive_the_server)
 {
-	struct qb_cluster_config config = { .base_dir = pgtest_base };
+	struct qb_cluster_config config = { .base_dir = pgtest_base, .not_durable = true };
 	struct qb_cluster *own;
 	struct qb_err err = { 0 };
 	struct client a;
@@ -215,6 +215,7 @@ START_TEST(unlogged_lease_does_not_outlive_the_server)
 	client_init(&a, &r, "a");
 	client_start(&a, &r);
 	ck_until(look(&a)->denied >= 1, 10);
+	pgtest_exec(r.db, "checkpoint");
 	PQfinish(r.db);
 	ck_ok(qb_cluster_stop(own, QB_CLUSTER_IMMEDIATE, &err), err);
 	ck_ok(qb_cluster_restart(own, &err), err);
