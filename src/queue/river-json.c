@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Members of what Postgres has accepted as jsonb, or of a notification, which anybody may send. */
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -8,13 +9,21 @@
 
 int qb_river_json_get(const char *text, size_t bytes, const char *name, const char **value, size_t *value_bytes)
 {
-	struct qb_json_span found;
+	struct qb_json_span whole = { text, bytes };
+	struct qb_json_member member;
+	size_t name_bytes = strlen(name);
+	const char *at = NULL;
+	int rc, found = 0;
 
-	if (qb_json_find((struct qb_json_span){ text, bytes }, name, strlen(name), &found) != 1)
-		return 0;
-	*value = found.data;
-	*value_bytes = found.bytes;
-	return 1;
+	/* To the end, because half an object is none; and names with escapes are none of ours. */
+	while ((rc = qb_json_next_member(whole, &at, &member)) == 1) {
+		if (member.key.bytes != name_bytes || memcmp(member.key.data, name, name_bytes) != 0)
+			continue;
+		*value = member.value.data;
+		*value_bytes = member.value.bytes;
+		found = 1;
+	}
+	return rc == 0 && found;
 }
 
 int qb_river_json_i64(const char *value, size_t bytes, int64_t *out)
@@ -25,9 +34,10 @@ int qb_river_json_i64(const char *value, size_t bytes, int64_t *out)
 		return 0;
 	memcpy(buf, value, bytes);
 	buf[bytes] = 0;
+	errno = 0;
 	long long n = strtoll(buf, &end, 10);
 
-	if (*end)
+	if (*end || errno)
 		return 0;
 	*out = n;
 	return 1;
