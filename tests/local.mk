@@ -155,7 +155,9 @@ pg_programs += \
 	%D%/pg/test-queue-cut \
 	%D%/pg/test-restore \
 	%D%/pg/test-restore-cut \
+	%D%/pg/test-river \
 	%D%/pg/test-river-control \
+	%D%/pg/test-river-ends \
 	%D%/pg/test-river-leader \
 	%D%/pg/test-river-maintenance \
 	%D%/pg/test-schema \
@@ -182,7 +184,9 @@ pg_programs += \
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
+%C%_pg_test_river_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_river_control_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_river_ends_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_river_leader_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_river_maintenance_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_schema_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
@@ -436,6 +440,7 @@ EXTRA_DIST += \
 	%D%/pg/pgtest.h \
 	%D%/pg/platlibtest.h \
 	%D%/pg/queuetest.h \
+	%D%/pg/riverbench.h \
 	%D%/pg/restoretest.h \
 	%D%/pg/synctest.h \
 	%D%/unit/segmenttest.h \

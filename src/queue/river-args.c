@@ -132,7 +132,10 @@ int qb_river_args_read(const char *args, size_t bytes, struct qb_queue_job *job,
 	size_t inner_bytes = 2, n;
 	long got = 0;
 
-	qb_river_json_get(args, bytes, "payload", &inner, &inner_bytes);
+	if (qb_river_json_get(args, bytes, "payload", &value, &n)) {
+		inner = value;
+		inner_bytes = n;
+	}
 	job->job_id = (uint64_t)member_i64(args, bytes, "job_id", 0);
 	job->tenant = member_index(args, bytes, "tenant_id");
 	job->kind = (uint16_t)member_index(args, bytes, "kind");

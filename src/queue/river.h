@@ -96,7 +96,7 @@ const char *qb_river_client_id(char *buf, const char *host, uint64_t wall_ns);
 
 /*
  * The raw value of a member of the object in text[0..bytes), without the space around it: *value, *value_bytes.
- * 1; 0: no such member, or no object.
+ * 1; 0: no such member, or no object, and then both are undefined.  The last one of the same name counts, as in Go.
  */
 int qb_river_json_get(const char *text, size_t bytes, const char *name, const char **value, size_t *value_bytes);
 /* A raw value as a whole number or as a string (escapes resolved, cut at cap - 1, NUL-terminated). 1, or 0: it is none. */
