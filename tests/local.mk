@@ -441,6 +441,7 @@ EXTRA_DIST += \
 	%D%/pg/platlibtest.h \
 	%D%/pg/queuetest.h \
 	%D%/pg/riverbench.h \
+	%D%/pg/rivertest.h \
 	%D%/pg/restoretest.h \
 	%D%/pg/synctest.h \
 	%D%/unit/segmenttest.h \

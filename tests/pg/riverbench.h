@@ -18,20 +18,19 @@ static inline void river_open(struct bench *b, const char *name, const char *opt
 {
 	struct qb_config_shm cfg;
 	struct qb_err err = { 0 };
-	PGconn *db = sql_connect(HERE);
-	int idx = 0;
+	char run[64];
 
-	/* Whatever a case before left there. */
-	pgtest_exec(db, "drop schema if exists qbench_river cascade");
-	PQfinish(db);
-	while (qb_queues[idx] != &qb_queue_river)
-		idx++;
 	world_config(&cfg);
 	cfg.slots_per_worker = slots;
-	bench_open_cfg(b, idx, name, &cfg);
-	/* Once more, with the settings. */
-	b->env.options = options;
-	b->ops->close(b->driver);
+	memset(b, 0, sizeof(*b));
+	b->ops = &qb_queue_river;
+	snprintf(run, sizeof(run), "river-%s", name);
+	world_open_cfg(&b->w, HERE, run, &cfg);
+	/* Whatever a case before left there. */
+	pgtest_exec(b->w.db, "drop schema if exists qbench_river cascade");
+	b->env = (struct qb_queue_env){
+		.seg = &b->w.seg, .seat = b->w.driver, .role = QB_ROLE_DRIVER, .conninfo = HERE, .options = options,
+	};
 	ck_ok(b->ops->setup(&b->env, &err), err);
 	ck_ok(b->ops->open(&b->env, &b->driver, &err), err);
 }
