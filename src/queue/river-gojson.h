@@ -35,7 +35,9 @@ int qb_json_find(struct qb_json_span text, const char *name, size_t name_bytes, 
 /* What a string between quotes means, as UTF-8; half a surrogate pair becomes U+FFFD. NUL bytes are possible. */
 void qb_json_decode(struct qb_strbuf *to, struct qb_json_span raw);
 
-/* A string with its quotes as Go's encoding/json writes it: <, >, &, U+2028 and U+2029 escaped; U+FFFD for bad UTF-8. */
+/*
+ * A string with its quotes as Go's encoding/json writes it: <, >, &, U+2028 and U+2029 escaped; U+FFFD for bad UTF-8.
+ */
 void qb_json_add_string(struct qb_strbuf *to, const char *text, size_t bytes);
 
 #endif

@@ -135,7 +135,7 @@ uint64_t qb_river_between(struct qb_rng *rng, uint64_t min_ns, uint64_t max_ns);
 uint64_t qb_river_backoff(struct qb_rng *rng, uint64_t unit_ns, unsigned attempt);
 void qb_river_note_error(struct qb_river_leader *l, const struct qb_err *err);
 
-/* Connection of a hand with that statement_timeout, known to those who end the term. 0 or negative; the caller closes. */
+/* Connects with that statement_timeout; who ends the term can cut it. 0 or negative; the caller closes in any case. */
 int qb_river_hand_open(struct qb_river_hand *h, const char *application_name, unsigned timeout_ms,
 		       struct qb_err *err);
 void qb_river_hand_close(struct qb_river_hand *h);
@@ -155,8 +155,8 @@ int qb_river_clean_queues(struct qb_river_hand *h, struct qb_err *err);
 int qb_river_reindex(struct qb_river_hand *h, struct qb_err *err);
 
 /*
- * Inserts what is due, and gives the next time that something is. next_ns: of each periodic job, 0 at the beginning of a
- * term; CLOCK_REALTIME. 0 or negative.
+ * Inserts what is due, and gives the next time that something is. next_ns: of each periodic job, 0 at the beginning of
+ * a term; CLOCK_REALTIME. 0 or negative.
  */
 int qb_river_periodic_run(struct qb_river_hand *h, uint64_t *next_ns, uint64_t *soonest_ns, struct qb_err *err);
 

@@ -45,8 +45,8 @@ int qb_river_hand_notify(struct qb_river_hand *h, const char *queue, struct qb_e
 		return 0;
 	qb_arg_text(&a, qb_river_channel(h->l->c->schema, "insert", channel, sizeof(channel)));
 	qb_arg_text(&a, queue);
-	return qb_river_hand_query(h, "select pg_notify($1::text, json_build_object('queue', $2::text)::text)", &a, NULL,
-				   err);
+	return qb_river_hand_query(h, "select pg_notify($1::text, json_build_object('queue', $2::text)::text)", &a,
+				   NULL, err);
 }
 
 /* ---- scheduler ---- */
@@ -62,7 +62,8 @@ static const char schedule_sql[] =
 	" ranked as (select id, unique_key, row_number() over (partition by unique_key"
 	"     order by priority, scheduled_at, id) as place"
 	"   from due where unique_key is not null and unique_states is not null),"
-	" taken as (select o.unique_key from $S.river_job o join ranked r on r.unique_key = o.unique_key and r.id <> o.id"
+	" taken as (select o.unique_key from $S.river_job o"
+	"   join ranked r on r.unique_key = o.unique_key and r.id <> o.id"
 	"   where o.unique_states is not null and $S.river_job_state_in_bitmask(o.unique_states, o.state)),"
 	" losers as (select id from ranked where place > 1 or unique_key in (select unique_key from taken))"
 	" update $S.river_job j set"
@@ -224,9 +225,8 @@ static int read_stuck(const PGresult *res, int row, struct stuck *job, struct qb
  */
 static void rescue_add(struct qb_river_hand *h, struct rescue *r, const struct stuck *job, uint64_t now_ns)
 {
-	unsigned to = job->cancel ? CANCELLED :
-		      !knows_kind(h->l->c, job->kind, job->kind_bytes) || job->attempt >= job->max_attempts ? DISCARDED :
-													      RETRYABLE;
+	bool over = job->attempt >= job->max_attempts || !knows_kind(h->l->c, job->kind, job->kind_bytes);
+	unsigned to = job->cancel ? CANCELLED : over ? DISCARDED : RETRYABLE;
 	uint64_t due_ns = job->scheduled_ns;
 	char error[200], at[40];
 	int bytes;
@@ -234,8 +234,8 @@ static void rescue_add(struct qb_river_hand *h, struct rescue *r, const struct s
 	if (to == RETRYABLE)
 		due_ns = now_ns + qb_river_retry_ns((unsigned)job->errors, &h->rng);
 	qb_format_rfc3339(at, now_ns);
-	bytes = snprintf(error, sizeof(error), "{\"at\":\"%s\",\"attempt\":%d,\"error\":\"" RESCUE_ERROR "\",\"trace\":\"\"}",
-			 at, job->attempt);
+	bytes = snprintf(error, sizeof(error),
+			 "{\"at\":\"%s\",\"attempt\":%d,\"error\":\"" RESCUE_ERROR "\",\"trace\":\"\"}", at, job->attempt);
 	qb_pg_array_add_i64(&r->id, job->id);
 	qb_pg_array_add_text(&r->error, error, (size_t)bytes);
 	if (to == RETRYABLE)
@@ -264,7 +264,7 @@ static int rescue_write(struct qb_river_hand *h, struct rescue *r, uint64_t now_
 	return qb_river_hand_query(h, rescue_fixed_sql, &a, NULL, err);
 }
 
-/* Two statements, as River has it: between them the world goes on. began_ns: the horizon is of the round, not of the batch. */
+/* Two statements, as River has it: between them the world goes on. All batches of a round have one horizon. */
 static int rescue_batch(struct qb_river_hand *h, uint64_t began_ns, int64_t *after, uint32_t *count, struct qb_err *err)
 {
 	struct qb_sql_args a = { .n = 0 };
@@ -317,8 +317,8 @@ int qb_river_rescue_jobs(struct qb_river_hand *h, struct qb_err *err)
 /* ---- cleaners ---- */
 
 /* Rows that a data-changing statement has returned, in batches until one is not full. */
-static int delete_batches(struct qb_river_hand *h, const char *sql, const struct qb_sql_args *horizons, uint64_t *deleted,
-			  struct qb_err *err)
+static int delete_batches(struct qb_river_hand *h, const char *sql, const struct qb_sql_args *horizons,
+			  uint64_t *deleted, struct qb_err *err)
 {
 	uint32_t count, limit;
 	int rc;
@@ -358,7 +358,8 @@ int qb_river_clean_jobs(struct qb_river_hand *h, struct qb_err *err)
 				"delete from $S.river_job where id in (select id from $S.river_job"
 				" where (state = 'completed' and finalized_at < $1::timestamptz)"
 				" or (state = 'cancelled' and finalized_at < $2::timestamptz)"
-				" or (state = 'discarded' and finalized_at < $3::timestamptz) order by id limit $4::bigint)",
+				" or (state = 'discarded' and finalized_at < $3::timestamptz)"
+				" order by id limit $4::bigint)",
 				&a, &h->l->status.jobs_deleted, err);
 
 	return rc < 0 ? qb_err_context(err, "could not delete old jobs") : 0;

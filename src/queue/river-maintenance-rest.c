@@ -53,7 +53,8 @@ int qb_river_periodic_run(struct qb_river_hand *h, uint64_t *next_ns, uint64_t *
 	rc = qb_pg_exec(h->conn, "begin", err);
 	for (uint32_t i = 0; i < u->periodic_count; i++) {
 		const struct qb_river_periodic *job = &u->periodic[i];
-		bool first = next_ns[i] == 0, due = first ? job->run_on_start : next_ns[i] < now_ns + PERIODIC_MARGIN_NS;
+		bool first = next_ns[i] == 0;
+		bool due = first ? job->run_on_start : next_ns[i] < now_ns + PERIODIC_MARGIN_NS;
 		uint64_t at_ns = first ? now_ns : next_ns[i];
 
 		if (first || due)
@@ -125,7 +126,7 @@ static int run_on_index(PGconn *conn, const char *command, const char *schema, c
 
 /*
  * A build that the end of the term has cut off leaves its artifact, and with one there no later round would touch
- * that index again; so it goes now, on a new connection.  What a time-out left stays: the next build would time out, too.
+ * that index again; so it goes now, on a new connection.  What a time-out left stays: the next would time out, too.
  */
 static void drop_artifacts(struct qb_river_hand *h, const char *name)
 {

@@ -155,7 +155,8 @@ START_TEST(cancel_ends_what_does_not_run_and_marks_what_does)
 
 	river_begin(&r, "cancel");
 	river_sql(&r, INSERT
-		  "('x', '{}', 25, 'q', 'available', 0, now(), null, null), ('x', '{}', 25, 'q', 'scheduled', 0, now(), null, null),"
+		  "('x', '{}', 25, 'q', 'available', 0, now(), null, null),"
+		  "('x', '{}', 25, 'q', 'scheduled', 0, now(), null, null),"
 		  "('x', '{}', 25, 'q', 'retryable', 1, now(), now(), null), ('x', '{}', 25, 'q', 'pending', 0, now(), null, null),"
 		  "('x', '{}', 25, 'q', 'running', 1, now(), now(), null),"
 		  "('x', '{}', 25, 'q', 'completed', 1, now(), now(), '2001-01-01'),"

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Election: one leads, whoever dies, hangs, resigns or is cut off. Cases that River's conformance suite has bear its names. */
+/* Election: one leads, whoever dies, hangs, resigns or is cut off. A case of River's conformance suite has its name. */
 #include <signal.h>
 #include <sys/wait.h>
 
