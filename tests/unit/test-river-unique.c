@@ -72,6 +72,11 @@ static const struct vector vectors[] = {
 	{ "period_from_now", "5396f06a082abd7a929915135ebd363a9a47d800176b03ce7736f93a5ba9e22e", PERIOD(90 * MINUTE, NOW) },
 	{ "period_from_schedule", "b7f3c49952996b760b8b3ff6cf48f426e03a6ef0f004fb6faa51725365cf309a",
 	  PERIOD(60 * MINUTE, SCHEDULED) },
+	/* At 22:04:05-05:00 and 10:51:05+05:30: an instant has no zone. */
+	{ "period_from_non_utc_now", "5396f06a082abd7a929915135ebd363a9a47d800176b03ce7736f93a5ba9e22e",
+	  PERIOD(60 * MINUTE, NOW) },
+	{ "period_from_non_utc_schedule", "b7f3c49952996b760b8b3ff6cf48f426e03a6ef0f004fb6faa51725365cf309a",
+	  PERIOD(60 * MINUTE, SCHEDULED) },
 	{ "queue_without_kind", "d20ce47da8e8015e68b020bbca2b17494139519ae05f8985e5992db4d8dd8a09",
 	  { .kind = "conformance_simple", .exclude_kind = true, .by_queue = true, .queue = "priority_emails" } },
 	{ "all_dimensions_custom_states", "6f20262e7b1fa9beaf98255f23030800376636484a98b20c2c04a303bab5a8d5",
