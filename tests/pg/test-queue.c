@@ -484,25 +484,26 @@ int main(void)
 {
 	Suite *suite = suite_create("queue");
 	TCase *tc = tcase_create("queue");
-	int n = 0;
 
-	/* Those that pick up when they see fit, and decide by policies of their own, have programs of their own. */
-	while (qb_queues[n] && !(qb_queues[n]->flags & QB_QUEUE_LEASED))
-		n++;
 	tcase_set_timeout(tc, 30);
 	tcase_add_unchecked_fixture(tc, shared_start, shared_stop);
 	tcase_add_test(tc, registry_is_consistent);
-	tcase_add_loop_test(tc, job_comes_out_as_it_went_in_and_once, 0, n);
-	tcase_add_loop_test(tc, third_failure_is_final_and_so_is_a_permanent_one, 0, n);
-	tcase_add_loop_test(tc, next_attempt_waits_for_its_time_counted_from_the_failure, 0, n);
-	tcase_add_loop_test(tc, released_job_goes_back, 0, n);
-	tcase_add_loop_test(tc, two_consumers_never_hold_the_same_job, 0, n);
-	tcase_add_loop_test(tc, lanes_hold_one_job_each_and_end_in_any_order, 0, n);
-	tcase_add_loop_test(tc, wait_ends_at_its_deadline_or_when_there_is_work, 0, n);
-	tcase_add_loop_test(tc, census_knows_where_each_job_is, 0, n);
-	tcase_add_loop_test(tc, queue_with_a_syncer_promises_nothing_before_it_is_durable, 0, n);
-	tcase_add_loop_test(tc, refused_enqueue_changes_nothing, 0, n);
-	tcase_add_loop_test(tc, second_job_of_a_queued_key_is_refused_and_changes_nothing, 0, n);
+	for (int n = 0; qb_queues[n]; n++) {
+		/* Those that retry by a policy of their own have programs of their own. */
+		if (qb_queues[n]->flags & QB_QUEUE_OWN_RETRIES)
+			continue;
+		tcase_add_loop_test(tc, job_comes_out_as_it_went_in_and_once, n, n + 1);
+		tcase_add_loop_test(tc, third_failure_is_final_and_so_is_a_permanent_one, n, n + 1);
+		tcase_add_loop_test(tc, next_attempt_waits_for_its_time_counted_from_the_failure, n, n + 1);
+		tcase_add_loop_test(tc, released_job_goes_back, n, n + 1);
+		tcase_add_loop_test(tc, two_consumers_never_hold_the_same_job, n, n + 1);
+		tcase_add_loop_test(tc, lanes_hold_one_job_each_and_end_in_any_order, n, n + 1);
+		tcase_add_loop_test(tc, wait_ends_at_its_deadline_or_when_there_is_work, n, n + 1);
+		tcase_add_loop_test(tc, census_knows_where_each_job_is, n, n + 1);
+		tcase_add_loop_test(tc, queue_with_a_syncer_promises_nothing_before_it_is_durable, n, n + 1);
+		tcase_add_loop_test(tc, refused_enqueue_changes_nothing, n, n + 1);
+		tcase_add_loop_test(tc, second_job_of_a_queued_key_is_refused_and_changes_nothing, n, n + 1);
+	}
 	tcase_add_test(tc, pgtx_keeps_a_key_until_its_job_is_finished);
 	suite_add_tcase(suite, tc);
 	return pgtest_main(suite);
