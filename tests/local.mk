@@ -65,6 +65,7 @@ unit_programs += \
 	%D%/unit/test-job \
 	%D%/unit/test-leased \
 	%D%/unit/test-keytable \
+	%D%/unit/test-key \
 	%D%/unit/test-meta \
 	%D%/unit/test-offer \
 	%D%/unit/test-options \
@@ -88,6 +89,7 @@ unit_programs += \
 	%D%/unit/test-summary-json \
 	%D%/unit/test-takeover \
 	%D%/unit/test-trace \
+	%D%/unit/test-unique \
 	%D%/unit/test-wait
 %C%_unit_test_account_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_again_SOURCES = %D%/unit/test-again.c $(run_maker)
@@ -106,6 +108,7 @@ unit_programs += \
 %C%_unit_test_job_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_leased_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_keytable_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
+%C%_unit_test_key_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_meta_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_offer_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_options_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
@@ -130,6 +133,7 @@ unit_programs += \
 %C%_unit_test_takeover_LDADD = $(qb_run_libs) $(CHECK_LIBS)
 %C%_unit_test_trace_SOURCES = %D%/unit/test-trace.c $(run_maker)
 %C%_unit_test_trace_LDADD = $(qb_record_libs) $(CHECK_LIBS)
+%C%_unit_test_unique_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_unit_test_wait_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 
 # ---- model: random operations against a small reference

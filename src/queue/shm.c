@@ -14,6 +14,7 @@
 #include "pg/conn.h"
 #include "pg/standby.h"
 #include "queue/shm-effect.h"
+#include "queue/shm-unique.h"
 #include "shm/hint.h"
 #include "shm/ring.h"
 #include "shm/seat.h"
@@ -109,6 +110,12 @@ static int shm_enqueue(struct qb_queue *q, const struct qb_submit *job, struct q
 	if (rc == QB_OK)
 		*ticket = (struct qb_queue_ticket){ .a = ref.slot_idx, .b = ref.word };
 	return rc;
+}
+
+static int shm_enqueue_unique(struct qb_queue *q, const struct qb_submit *job, const char *key,
+			      struct qb_queue_ticket *ticket, struct qb_err *err)
+{
+	return qb_shm_enqueue_unique(&q->env, job, key, ticket, err);
 }
 
 static int shm_acknowledged(struct qb_queue *q, const struct qb_queue_ticket *ticket)
@@ -355,6 +362,7 @@ const struct qb_queue_ops qb_queue_shm = {
 	.open = shm_open,
 	.close = shm_close,
 	.enqueue = shm_enqueue,
+	.enqueue_unique = shm_enqueue_unique,
 	.acknowledged = shm_acknowledged,
 	.claim = shm_claim,
 	.start = shm_start,
