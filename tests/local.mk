@@ -403,6 +403,7 @@ pg_scripts += \
 	%D%/pg/kill-roles.tap \
 	%D%/pg/other-users.tap \
 	%D%/pg/postgres-away.tap \
+	%D%/pg/recover-libraries.tap \
 	%D%/pg/scenarios.tap \
 	%D%/pg/selftest.tap \
 	%D%/pg/storm-rules.tap \

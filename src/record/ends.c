@@ -35,6 +35,7 @@ static const struct field {
 #undef LOAD
 	{ "leased", offsetof(struct qb_ends, leased) },
 	{ "may_lose", offsetof(struct qb_ends, may_lose) },
+	{ "forgets", offsetof(struct qb_ends, forgets) },
 };
 #define FIELD_COUNT QB_ARRAY_COUNT(fields)
 

@@ -40,6 +40,7 @@ struct qb_ends {
 	struct qb_db_load load;         /* what is missing in the record is not known */
 	uint64_t leased;                /* 1: jobs of the dead come back by a time-out, or never */
 	uint64_t may_lose;              /* 1: a kill can take what the queue kept in memory */
+	uint64_t forgets;               /* 1: what is finished is deleted from the queue */
 	struct qb_job_end *jobs;        /* jobs_count of them, by job_id - 1; malloc'ed when loaded */
 };
 

@@ -60,6 +60,7 @@ static int summarize(const struct qb_trace *t, const char *path, struct qb_repor
 		.resolves = ends.resolves != 0,
 		.leased = ends.leased != 0,
 		.may_lose = ends.may_lose != 0,
+		.forgets = ends.forgets != 0,
 	};
 
 	rc = qb_summarize(&in, &run->summary, err);

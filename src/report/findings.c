@@ -229,7 +229,7 @@ static void put_times(struct qb_strbuf *out, const struct qb_section *s)
 		{ QB_RESUME_NEVER_STARTED, "A job that was queued at the kill was picked up" },
 	};
 	uint64_t ns, watch_ns, least = UINT64_MAX, most = 0;
-	size_t c = 0, n = 0, i = 0;
+	size_t c = 0, n = 0, i = 0, leased = 0, compared = 0;
 
 	for (; c < 2 && n == 0; c++)
 		for (size_t g = 0; g < s->groups_count; g++)
@@ -252,13 +252,20 @@ static void put_times(struct qb_strbuf *out, const struct qb_section *s)
 			qb_strbuf_printf(out, "after %s on %s",
 					 qb_format_duration(buf, sizeof(buf), ns),
 					 s->groups[g].lib);
+		/* How long a lease is says nothing about how fast anybody is. */
+		if (s->groups[g].runs[0]->summary->leased) {
+			leased++;
+			continue;
+		}
+		compared++;
 		least = ns < least ? ns : least;
 		most = ns > most ? ns : most;
 	}
 	qb_strbuf_add(out, n > 1 ? " (medians)" : " (median)");
-	if (n > 1 && most != QB_BEYOND_WATCH && least > 0 && most / least >= 2)
-		qb_strbuf_printf(out, ", up to %.0f times as long", (double)most / (double)least);
-	qb_strbuf_add(out, ".");
+	if (compared > 1 && most != QB_BEYOND_WATCH && least > 0 && most / least >= 2)
+		qb_strbuf_printf(out, ", up to %.0f times as long%s", (double)most / (double)least,
+				 leased ? " where no lease decides" : "");
+	qb_strbuf_add(out, leased ? "; a lease is a setting, and no speed." : ".");
 }
 
 static void put_broken(struct qb_strbuf *out, const struct qb_report_entry *e)

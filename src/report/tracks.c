@@ -142,15 +142,22 @@ static void put_lost_results(struct qb_strbuf *out, const struct qb_group *g)
 /* What has a due time behind the end, and what nobody came for. */
 static void put_unfinished(struct qb_strbuf *out, const struct qb_group *g)
 {
-	uint64_t waiting = 0, queued = 0;
+	uint64_t waiting = 0, queued = 0, held = 0;
 
 	for (size_t i = 0; i < g->runs_count; i++) {
-		waiting += g->runs[i]->summary->waiting;
-		queued += g->runs[i]->summary->queued;
+		const struct qb_summary *s = g->runs[i]->summary;
+
+		waiting += s->waiting;
+		queued += s->queued;
+		held += s->held - s->stranded;
 	}
 	if (waiting)
 		qb_strbuf_printf(out, " Not waited for: %llu job%s of %s that %s to be tried again later.",
 				 (unsigned long long)waiting, waiting == 1 ? "" : "s", g->lib, waiting == 1 ? "was" : "were");
+	/* It lives, and has nothing in hand any more: its connection, or the server, was lost in between. */
+	if (held)
+		qb_strbuf_printf(out, " %llu job%s of %s %s still held for workers that live.", (unsigned long long)held,
+				 held == 1 ? "" : "s", g->lib, held == 1 ? "was" : "were");
 	if (queued)
 		qb_strbuf_printf(out, " %llu job%s of %s %s still queued at the end.", (unsigned long long)queued,
 				 queued == 1 ? "" : "s", g->lib, queued == 1 ? "was" : "were");

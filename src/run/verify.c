@@ -163,6 +163,7 @@ int qb_verify(struct qb_driver *d, struct qb_err *err)
 		.load = d->result->load,
 		.leased = (d->ops->flags & QB_QUEUE_LEASED) != 0,
 		.may_lose = (d->ops->flags & QB_QUEUE_MAY_LOSE) != 0,
+		.forgets = (d->ops->flags & QB_QUEUE_FORGETS) != 0,
 		.jobs = c.jobs,
 	};
 
@@ -194,6 +195,7 @@ int qb_verify(struct qb_driver *d, struct qb_err *err)
 		.resolves = (int)ends.resolves,
 		.leased = (int)ends.leased,
 		.may_lose = (int)ends.may_lose,
+		.forgets = (int)ends.forgets,
 	};
 
 	rc = qb_summarize(&in, &d->result->summary, err);

@@ -25,7 +25,7 @@ struct job_sum {
 	uint64_t completions, done_ns;
 	uint64_t possible;              /* attempts that may have had the effect */
 	uint64_t lost_results, lost_with_worker;
-	int ambiguous, reported, excused;
+	int ambiguous, reported, excused, open;
 };
 
 static void add_up_lost_result(const struct qb_tally *t, const struct qb_try *a, struct job_sum *j, struct qb_summary *out)
@@ -85,6 +85,7 @@ static void add_up_try(const struct qb_tally *t, const struct qb_try *a, struct 
 	default:
 		break;
 	}
+	j->open = 1;
 	if (undone) {
 		out->in_doubt_undone++;
 	} else if (qb_try_is_ambiguous(t, a)) {
@@ -176,10 +177,10 @@ static int add_up_unfinished(const struct qb_tally *t, uint32_t job, const struc
 		break;
 	}
 	/*
-	 * A queue that deletes what is done and reports nothing: the worker died after the effect (or in a job that
-	 * has none, because it fails), the row is gone. Most likely it had committed; nobody can tell.
+	 * A queue that deletes what is done: the worker died, or lost the server, after the effect (or in a job that has
+	 * none, because it fails), and the row is gone. Most likely it had committed; nobody can tell.
 	 */
-	if (j->ambiguous && qb_job_is_gone(t, job, end)) {
+	if (j->open && qb_job_is_gone(t, job, end)) {
 		out->ambiguous_gone++;
 		return 1;
 	}

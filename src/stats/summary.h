@@ -147,6 +147,7 @@ struct qb_summary_input {
 	int resolves;                   /* --ambiguous=resolve: and nothing may stay ambiguous */
 	int leased;                     /* jobs of the dead come back by a time-out or never: stranded is a finding */
 	int may_lose;                   /* a kill takes what was in memory: lost jobs and results are findings */
+	int forgets;                    /* what is finished is deleted: the queue has nothing to say of it */
 };
 
 /*

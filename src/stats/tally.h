@@ -137,11 +137,11 @@ static inline int qb_try_is_undone(const struct qb_tally *t, const struct qb_try
 
 /*
  * The queue has forgotten a job, and most likely because it was done: it had its effect, or fails and has none. Of use only
- * for a job with an ambiguous attempt, whose worker died between the delete and its record.
+ * for a job with an open attempt, whose worker died or lost the server between the delete and its record.
  */
 static inline int qb_job_is_gone(const struct qb_tally *t, uint32_t job, const struct qb_job_end *end)
 {
-	return !t->in->reports_ambiguity && end->outcome == QB_OUTCOME_NONE &&
+	return t->in->forgets && end->outcome == QB_OUTCOME_NONE &&
 	       (end->effects > 0 || (t->jobs[job].flags & QB_TJOB_FAILS));
 }
 

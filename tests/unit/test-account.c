@@ -133,6 +133,7 @@ START_TEST(a_vanished_ambiguous_job_is_not_called_lost)
 {
 	builder_init(&b, 2);
 	b.in.reports_ambiguity = 0;
+	b.in.forgets = 1;
 	start_processes(&b, 2);
 	submit(&b, 10, 1);
 	submit(&b, 10, 2);
@@ -149,8 +150,8 @@ START_TEST(a_vanished_ambiguous_job_is_not_called_lost)
 	ck_assert_uint_eq(b.out.ambiguous, 2);
 	ck_assert_uint_eq(b.out.ambiguous_gone, 1);
 	ck_assert_uint_eq(b.out.lost, 1);
-	/* A queue that reports has no such excuse. */
-	b.in.reports_ambiguity = 1;
+	/* A queue that keeps what is finished has no such excuse. */
+	b.in.forgets = 0;
 	ck_assert_int_eq(summarize(&b), 0);
 	ck_assert_uint_eq(b.out.lost, 2);
 }

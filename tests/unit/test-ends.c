@@ -37,7 +37,7 @@ static void make(uint64_t jobs_count)
 {
 	ends = (struct qb_ends){
 		.jobs_count = jobs_count, .effects_count = 5, .watch_end_ns = UINT64_MAX,
-		.reports_ambiguity = 1, .parks = 1, .resolves = 1, .leased = 1, .may_lose = 1,
+		.reports_ambiguity = 1, .parks = 1, .resolves = 1, .leased = 1, .may_lose = 1, .forgets = 1,
 		.load = { .commits = 7, .rollbacks = 1, .inserted = 2, .updated = 3, .deleted = 4, .dead_left = 5, .vacuums = 6,
 			  .wal_bytes = 123456, .statements = QB_NOT_KNOWN, .strangers = 8, .delayed = 1 },
 		.jobs = qb_xcalloc(jobs_count + 1, sizeof(*ends.jobs)),

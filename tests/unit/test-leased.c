@@ -210,8 +210,9 @@ END_TEST
 /* A queue that deletes rows: what is done, and what has failed for good. */
 START_TEST(what_the_queue_forgets_is_known_from_the_record)
 {
-	loose(4, 3);
+	loose(5, 3);
 	b.in.may_lose = 0;
+	b.in.forgets = 1;
 	run_job(&b, 12, 15, W(1), 1, 1);
 	end(&b, 1, QB_OUTCOME_NONE, 0, 1);
 	started(&b, 16, W(1), 2, 3);
@@ -226,12 +227,16 @@ START_TEST(what_the_queue_forgets_is_known_from_the_record)
 	killed(&b, 20, W(3), QB_ROLE_WORKER, 1);
 	died(&b, 20, PARENT, W(2), QB_ROLE_WORKER);
 	died(&b, 20, PARENT, W(3), QB_ROLE_WORKER);
+	/* Or the worker lives, and lost the server before it was told that the delete had worked. */
+	started(&b, 18, W(1), 5, 1);
+	end(&b, 5, QB_OUTCOME_NONE, 0, 1);
 	assert_verified(&b);
 	ck_assert_uint_eq(b.out.completed, 1);
 	ck_assert_uint_eq(b.out.discarded, 1);
-	ck_assert_uint_eq(b.out.ambiguous_gone, 2);
+	ck_assert_uint_eq(b.out.ambiguous, 2);
+	ck_assert_uint_eq(b.out.ambiguous_gone, 3);
 	ck_assert_uint_eq(b.out.lost, 0);
-	ck_assert_int_eq(identity_of(&b, "acknowledged +")->left, 4);
+	ck_assert_int_eq(identity_of(&b, "acknowledged +")->left, 5);
 	/* They are not going to run again, and nobody waits for them. */
 	ck_assert_uint_eq(class(QB_RESUME_IN_FLIGHT_FIRST)->kills, 0);
 	/* A job that would have worked and has had no effect was not done. */

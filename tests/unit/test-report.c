@@ -417,16 +417,19 @@ START_TEST(what_was_not_waited_for_is_told_from_the_settings)
 		    "after the first of those kills; it believes a silent worker for 1h (shipped defaults).");
 	assert_says(text, "slowq:lease=10s had not given back 1 job of dead workers when the watch ended, 12.0 s after the "
 		    "first of those kills, although it believes a silent worker for no more than 10s (matched lease 10s).");
+	assert_says(text, "and after 11.0 ms on slowq:lease=10s (medians); a lease is a setting, and no speed.");
 	/* That is no fault; the same of a queue without a lease is one. */
 	assert_says(text, "shm, slowq and slowq:lease=10s lost none");
 	assert_silent(text, "left 2 with a process");
 	sums[0].waiting = 17;
 	sums[1].waiting = sums[1].queued = 1;
-	sums[0].stranded = 3;
+	sums[1].held = sums[1].stranded + 3;
+	sums[0].held = sums[0].stranded = 3;
+	sums[2].held = sums[2].stranded;
 	text = render(qb_report_text);
 	assert_says(text, "Not waited for: 17 jobs of shm that were to be tried again later.");
-	assert_says(text, "Not waited for: 1 job of slowq that was to be tried again later. 1 job of slowq was still queued at "
-		    "the end.");
+	assert_says(text, "Not waited for: 1 job of slowq that was to be tried again later. 3 jobs of slowq were still held "
+		    "for workers that live. 1 job of slowq was still queued at the end.");
 	assert_says(render(qb_report_text), "Of 639 acknowledged jobs shm left 3 with a process that is dead.");
 	assert_columns(text);
 }
