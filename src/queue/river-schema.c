@@ -102,23 +102,23 @@ static int exec(PGconn *conn, const char *schema, const char *sql, struct qb_err
 
 static int create(PGconn *conn, const char *schema, const struct state *s, struct qb_err *err)
 {
-	char *name = PQescapeIdentifier(conn, schema, strlen(schema));
+	char *quoted = PQescapeIdentifier(conn, schema, strlen(schema));
 	struct qb_strbuf sql = { 0 };
 	int rc;
 
-	if (!name)
+	if (!quoted)
 		return qb_pg_check_result(conn, NULL, "could not name the schema", err);
 	qb_strbuf_add(&sql, "begin;");
 	if (s->ours)
-		qb_strbuf_printf(&sql, "drop schema %s cascade;", name);
+		qb_strbuf_printf(&sql, "drop schema %s cascade;", quoted);
 	/* A schema that somebody else made may get our tables, and will not be dropped. */
 	if (s->ours || !s->schema)
-		qb_strbuf_printf(&sql, "create schema %s; comment on schema %s is '" OURS "';", name, name);
+		qb_strbuf_printf(&sql, "create schema %s; comment on schema %s is '" OURS "';", quoted, quoted);
 	qb_strbuf_add(&sql, tables_sql);
 	qb_strbuf_add(&sql, "commit");
 	rc = exec(conn, schema, sql.data, err);
 	qb_strbuf_free(&sql);
-	PQfreemem(name);
+	PQfreemem(quoted);
 	return rc;
 }
 
