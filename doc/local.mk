@@ -15,6 +15,7 @@ dist_doc_DATA += \
 	%D%/summary-json.md \
 	%D%/method.md \
 	%D%/record-format.md \
+	%D%/river.md \
 	%D%/river-maintenance.md \
 	%D%/security.md \
 	%D%/style.md \
