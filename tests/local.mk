@@ -506,10 +506,26 @@ helper_programs = \
 %C%_lib_one_syncer_LDADD = $(qb_sync_libs)
 %C%_lib_private_server_LDADD = $(qb_pg_libs)
 
-check_PROGRAMS += $(unit_programs) $(model_programs) $(stress_programs) $(crash_programs) \
+# ---- interop: with the libraries themselves, in Go; its modules come over the network, so it is not part of check
+# ---- but of check-interop, and of CI.
+interop_programs = %D%/interop/river-peer
+interop_scripts = %D%/interop/river.tap
+%C%_interop_river_peer_LDADD = $(qb_queue_libs)
+EXTRA_DIST += \
+	%D%/interop/river/go.mod \
+	%D%/interop/river/go.sum \
+	%D%/interop/river/jobs.go \
+	%D%/interop/river/main.go \
+	%D%/interop/river/newest.mod \
+	%D%/interop/river/newest.sum \
+	%D%/interop/river/validate-newest.go \
+	%D%/interop/river/validate.go \
+	%D%/interop/river/work.go
+
+check_PROGRAMS += $(unit_programs) $(model_programs) $(stress_programs) $(crash_programs) $(interop_programs) \
 	$(fuzz_targets) $(fuzz_by_hand) $(pg_programs) $(helper_programs) %D%/lint/print-layout
 dist_check_SCRIPTS += $(stress_scripts) $(crash_scripts) $(pg_scripts) $(cli_scripts) \
-	$(bug_scripts) $(fuzz_scripts) $(build_scripts) $(lint_scripts)
+	$(bug_scripts) $(fuzz_scripts) $(interop_scripts) $(build_scripts) $(lint_scripts)
 EXTRA_PROGRAMS += $(bench_programs)
 CLEANFILES += $(bench_programs)
 
@@ -521,7 +537,7 @@ TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(fuzz_programs) $(c
 	$(pg_tests) $(cli_scripts) $(build_scripts)
 
 .PHONY: check-unit check-model check-stress check-stress-threads check-crash check-crash-long check-proof check-deep \
-	check-pg check-cli check-lint check-build check-bugs check-fuzz check-storm check-loop check-sanitized \
+	check-pg check-cli check-lint check-build check-bugs check-fuzz check-interop check-storm check-loop check-sanitized \
 	bench distcheck-short
 
 # These build what their tests need and no more.
@@ -543,6 +559,9 @@ check-bugs: qbench$(EXEEXT) decode-events$(EXEEXT) $(helper_programs)
 check-fuzz: $(fuzz_targets)
 	rm -f $(fuzz_scripts:.tap=.log) $(fuzz_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(fuzz_scripts)'
+check-interop: $(interop_programs) $(helper_programs)
+	rm -f $(interop_scripts:.tap=.log) $(interop_scripts:.tap=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(interop_scripts)'
 # Long enough for the floors of tests/crash/figures.sh, in minutes.
 check-stress:
 	QB_CRASH_FACTOR=$${QB_CRASH_FACTOR-10} QB_MODEL_SEEDS=$${QB_MODEL_SEEDS-1500} \
