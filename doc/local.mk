@@ -11,6 +11,7 @@ dist_doc_DATA += \
 	%D%/memory-model.md \
 	%D%/shm-layout.md \
 	%D%/performance.md \
+	%D%/platlib.md \
 	%D%/processes.md \
 	%D%/summary-json.md \
 	%D%/method.md \
