@@ -303,6 +303,9 @@ static int after_error(struct qb_queue *q, int rc, struct qb_err *err)
 static int take(struct qb_queue *q, unsigned i, struct qb_platlib_work *work, struct qb_queue_job *job, struct qb_err *err)
 {
 	struct lane *l = &q->lane[i];
+
+	/* A job that a caller has given up without a word is not extended any more. */
+	clear_lane(q, i);
 	int rc = qb_platlib_item_read(work->item, work->item_bytes, &l->item, &l->payload);
 
 	free(work->item);
