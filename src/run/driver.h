@@ -60,6 +60,8 @@ struct qb_driver {
 int qb_tend_start(struct qb_driver *d, struct qb_err *err);
 /* Until every worker is ready, or the deadline. 0; QB_ETIMEOUT; QB_EINTR; QB_ECHILD. */
 int qb_tend_wait_ready(struct qb_driver *d, struct qb_err *err);
+/* Has the present parent taken over what there was, so that seats taken now are nobody's to clear? */
+int qb_tend_parent_is_ready(const struct qb_driver *d);
 /* Notice a dead parent and start its successor; collect orphans. 0, or QB_ECHILD when parents keep dying. */
 int qb_tend_poll(struct qb_driver *d, struct qb_err *err);
 /* The orderly end; whoever does not leave in time is killed. 0, or QB_ECHILD when force was needed. */

@@ -112,6 +112,12 @@ static int start_producers(struct keys_run *r, struct qb_err *err)
 		.seg = &d->seg, .ops = d->ops, .env = d->env, .plan = &d->plan, .gate = &d->gate,
 		.max_attempts = d->feeder.max_attempts, .effect_class = d->feeder.effect_class,
 	};
+	/* A parent that takes over clears the seats of those who have not sat down yet. */
+	while (!qb_tend_parent_is_ready(d)) {
+		rc = turn(r, err);
+		if (rc < 0)
+			return rc;
+	}
 	rc = qb_producers_start(&r->producers, err);
 	while (rc == 0 && (ready = qb_gate_ready(&d->gate)) < (int)r->set.processes) {
 		if (ready < 0)

@@ -150,7 +150,7 @@ static uint32_t parent_seat_of(const struct qb_driver *d, pid_t pid)
 	return seat < d->seg.cfg.seat_count && qb_seat_who(&d->seg, seat, NULL) == (uint32_t)pid ? seat : 0;
 }
 
-static int parent_is_ready(const struct qb_driver *d)
+int qb_tend_parent_is_ready(const struct qb_driver *d)
 {
 	uint32_t seat = parent_seat_of(d, d->parent_pid);
 
@@ -165,7 +165,7 @@ int qb_tend_poll(struct qb_driver *d, struct qb_err *err)
 	    waitpid(d->parent_pid, &status, 0) == d->parent_pid) {
 		pid_t dead = d->parent_pid;
 		/* One that the plan killed while it took over would have become ready. */
-		int was_ready = parent_is_ready(d) || dead == d->faults.parent;
+		int was_ready = qb_tend_parent_is_ready(d) || dead == d->faults.parent;
 
 		close(d->parent_fd);
 		d->parent_fd = -1;

@@ -376,6 +376,7 @@ static void account_keys(const struct qb_trace *trace, struct qb_summary *o)
 	if (trace->ended && !counter_of(trace, "interrupted"))
 		equal(o, "requests of each phase = keys x processes", fewest, each);
 	identity(o, "keys accepted <= keys executed + keys not finished", accepted, worked, accepted <= worked);
+	equal(o, "requests made while their key was not as the phase says = 0", k->out_of_phase, 0);
 	equal(o, "requests refused for their key and yet run = 0", k->refused_and_run, 0);
 }
 

@@ -5,6 +5,8 @@
 
 #include "stats/tally.h"
 
+#define SLACK_NS 50000
+
 /* One key of one phase. */
 struct one_key {
 	uint64_t first_ns, last_ns, accepted, executions, finished;
@@ -126,6 +128,90 @@ static uint64_t killed_at(const struct qb_tally *t, uint32_t job, uint64_t *agai
 	return killed_ns;
 }
 
+/* Of the jobs of a key that were accepted before the phase "completed": the first start, and how long it ran. */
+struct key_life { uint64_t from_ns, to_ns; };   /* QB_NEVER_NS: not begun; not ended */
+
+static const struct qb_tally_job *request_of(const struct qb_tally *t, const struct qb_keyset *set, unsigned phase,
+					     uint32_t key, uint32_t p)
+{
+	uint64_t id = qb_keyset_id(set, phase, key, p);
+
+	return id <= t->jobs_count ? &t->jobs[id - 1] : NULL;
+}
+
+static struct key_life life_of(const struct qb_tally *t, const struct qb_keyset *set, uint32_t key)
+{
+	struct key_life life = { QB_NEVER_NS, QB_NEVER_NS };
+
+	for (uint32_t n = 0; n < QB_KEY_DONE * set->processes; n++) {
+		const struct qb_tally_job *j = request_of(t, set, n / set->processes, key, n % set->processes);
+
+		for (uint32_t i = j ? j->first : QB_NO_IDX; i != QB_NO_IDX; i = t->tries[i].next) {
+			const struct qb_try *a = &t->tries[i];
+
+			if (a->start_ns && a->start_ns < life.from_ns)
+				life = (struct key_life){ a->start_ns, a->end_ns ? a->end_ns : QB_NEVER_NS };
+		}
+	}
+	return life;
+}
+
+/* Stamps of two processors; what must be apart here is further apart. */
+static int before(uint64_t a_ns, uint64_t b_ns)
+{
+	return a_ns < b_ns + SLACK_NS;
+}
+
+/* Was one of those jobs under way then? */
+static int was_running(const struct qb_tally *t, const struct qb_keyset *set, uint32_t key, uint64_t at_ns)
+{
+	for (uint32_t n = 0; n < QB_KEY_DONE * set->processes; n++) {
+		const struct qb_tally_job *j = request_of(t, set, n / set->processes, key, n % set->processes);
+
+		for (uint32_t i = j ? j->first : QB_NO_IDX; i != QB_NO_IDX; i = t->tries[i].next) {
+			const struct qb_try *a = &t->tries[i];
+
+			if (a->start_ns && a->start_ns < at_ns && (a->end_ns == 0 || !before(a->end_ns, at_ns)))
+				return 1;
+		}
+	}
+	return 0;
+}
+
+/* Was the key, from the request to its answer, what the phase says of it? Of one that never had a job nothing is said. */
+static int is_in_phase(const struct qb_tally *t, const struct qb_keyset *set, unsigned phase, uint32_t key, uint32_t p,
+		       const struct key_life *life)
+{
+	const struct qb_tally_job *j = request_of(t, set, phase, key, p);
+	uint64_t holder = qb_keyset_id(set, QB_KEY_HOLDER, key, 0), again_ns, killed_ns;
+
+	if (!j || !(j->flags & QB_TJOB_SUBMITTED) || !j->answered_ns)
+		return 1;
+	if (phase == QB_KEY_KILLED) {
+		killed_ns = holder <= t->jobs_count ? killed_at(t, (uint32_t)(holder - 1), &again_ns) : 0;
+		return killed_ns == 0 || before(killed_ns, j->submitted_ns);
+	}
+	if (life->from_ns == QB_NEVER_NS)
+		return 1;
+	if (phase < QB_KEY_RUNNING)
+		return before(j->answered_ns, life->from_ns);
+	if (phase == QB_KEY_RUNNING)
+		return before(life->from_ns, j->submitted_ns) &&
+		       (life->to_ns == QB_NEVER_NS || before(j->answered_ns, life->to_ns));
+	return !was_running(t, set, key, j->submitted_ns);
+}
+
+static void check_phases(const struct qb_tally *t, struct qb_key_table *out)
+{
+	for (uint32_t key = 0; key < out->set.keys; key++) {
+		struct key_life life = life_of(t, &out->set, key);
+
+		for (unsigned phase = QB_KEY_RACE; phase < QB_KEY_PHASES; phase++)
+			for (uint32_t p = 0; p < out->set.processes; p++)
+				out->out_of_phase += !is_in_phase(t, &out->set, phase, key, p, &life);
+	}
+}
+
 static uint64_t accepted_of(const struct qb_tally *t, const struct qb_keyset *set, uint32_t key)
 {
 	uint64_t n = 0;
@@ -186,6 +272,7 @@ int qb_key_table_build(const struct qb_tally *t, struct qb_summary *out)
 	for (unsigned phase = 0; phase < QB_KEY_PHASES; phase++)
 		add_up_row(t, phase, table, room);
 	add_up_holders(t, table, room);
+	check_phases(t, table);
 	free(room);
 	return 0;
 }

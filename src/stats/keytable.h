@@ -36,6 +36,7 @@ struct qb_key_table {
 	uint64_t overlapped;            /* keys of killed holders of which another job was accepted: two jobs, one key */
 	uint64_t again_ns_median, again_ns_max; /* from the kill to the next start; of those that ran again */
 	uint64_t watch_ns_min, watch_ns_max;    /* how long the others were watched */
+	uint64_t out_of_phase;          /* requests made while their key was not as the phase says: must be 0 */
 	uint64_t refused_and_run;       /* jobs that were refused and yet begun or executed: must be 0 */
 };
 

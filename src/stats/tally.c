@@ -162,9 +162,11 @@ static int on_job(struct qb_tally *t, const struct qb_trace_event *e, struct qb_
 		break;
 	case QB_EV_JOB_ENQUEUED:
 		j->flags |= QB_TJOB_ACKED;
+		j->answered_ns = e->t_ns;
 		break;
 	case QB_EV_ENQUEUE_FAILED:
 		j->flags |= e->ev.arg0 ? QB_TJOB_REFUSED : QB_TJOB_DUPLICATE;
+		j->answered_ns = e->t_ns;
 		break;
 	case QB_EV_JOB_STARTED:
 		on_started(t, job, e);

@@ -31,6 +31,7 @@ enum qb_tally_job_flag {
 
 struct qb_tally_job {
 	uint64_t submitted_ns, intended_ns;
+	uint64_t answered_ns;           /* acknowledged, refused or failed; 0: nothing on record */
 	uint64_t discarded_ns;
 	uint32_t first, last;           /* attempts in the order in which they were seen */
 	uint32_t flags;                 /* enum qb_tally_job_flag */

@@ -64,8 +64,11 @@ static void good_until_the_kill(void)
 {
 	ask_all(100, QB_KEY_RACE, ACCEPTED);
 	ask_all(200, QB_KEY_QUEUED, REFUSED);
+	for (unsigned key = 0; key < K; key++)
+		started(&b, 290, W(2), id_of(QB_KEY_RACE, key, 0), 1);
 	ask_all(300, QB_KEY_RUNNING, REFUSED);
-	run_first(400, QB_KEY_RACE);
+	for (unsigned key = 0; key < K; key++)
+		completed(&b, 400, W(2), id_of(QB_KEY_RACE, key, 0), 1);
 	ask_all(500, QB_KEY_DONE, ACCEPTED);
 	run_first(600, QB_KEY_DONE);
 	for (unsigned key = 0; key < K; key++)
@@ -279,6 +282,44 @@ START_TEST(a_refused_request_that_is_run_breaks_the_account)
 }
 END_TEST
 
+/* Each request that was made too early or too late is one. */
+START_TEST(a_request_outside_its_phase_breaks_the_account)
+{
+	static const struct { uint64_t t_ms; unsigned phase; } odd[] = {
+		{ 291, QB_KEY_QUEUED }, { 289, QB_KEY_RUNNING }, { 401, QB_KEY_RUNNING }, { 399, QB_KEY_DONE },
+		{ 709, QB_KEY_KILLED },
+	};
+
+	good_until_the_kill();
+	kill_holders(730);
+	for (unsigned key = 0; key < K; key++)
+		for (unsigned p = 0; p < P; p++)
+			if (key + p)
+				request(711, QB_KEY_KILLED, key, p, REFUSED);
+	for (unsigned i = 0; i < sizeof(odd) / sizeof(odd[0]); i++) {
+		static struct builder kept;
+		unsigned id = id_of(odd[i].phase, 0, 0);
+
+		kept = b;
+		/* Moved there, or made anew. */
+		for (size_t e = 0; e < b.trace.events_count; e++)
+			if (b.events[e].ev.job_id == id && (b.events[e].ev.type == QB_EV_JOB_SUBMITTED ||
+							    b.events[e].ev.type == QB_EV_ENQUEUE_FAILED))
+				b.events[e].ev.type = QB_EV_NONE;
+		if (odd[i].phase == QB_KEY_DONE)
+			request(odd[i].t_ms, QB_KEY_DONE, 0, 1, REFUSED);
+		else
+			request(odd[i].t_ms, odd[i].phase, 0, 0, REFUSED);
+		ck_assert_int_eq(summarize(&b), 0);
+		ck_assert_msg(b.out.keys.out_of_phase == 1, "%u: %llu", i, (unsigned long long)b.out.keys.out_of_phase);
+		ck_assert_int_eq(identity_of(&b, "requests made while their key")->holds, 0);
+		b = kept;
+		b.trace.events = b.events;
+		b.in.trace = &b.trace;
+	}
+}
+END_TEST
+
 START_TEST(a_phase_without_all_its_requests_breaks_the_account)
 {
 	good_until_the_kill();
@@ -392,6 +433,7 @@ int main(void)
 	tcase_add_test(table, a_queue_that_refuses_nothing_guarantees_nothing);
 	tcase_add_test(table, each_scope_has_words_of_its_own);
 	tcase_add_test(table, a_refused_request_that_is_run_breaks_the_account);
+	tcase_add_test(table, a_request_outside_its_phase_breaks_the_account);
 	tcase_add_test(table, a_phase_without_all_its_requests_breaks_the_account);
 	tcase_add_test(table, an_accepted_key_that_ended_without_an_execution_breaks_the_account);
 	tcase_add_test(table, errors_are_neither_accepted_nor_refused);
