@@ -235,13 +235,22 @@ static void all_runs(struct runs *r)
 				return;
 }
 
+/* --observe is the same question, and stronger than the scenario's own answer. */
+static int watch_keys(struct runs *r, struct qb_err *err)
+{
+	if (r->sc.shape != QB_SHAPE_KEYS || !qb_opts_given(&r->ctx->opts, "observe"))
+		return 0;
+	r->sc.keys.watch_ns = r->cfg->observe_ns > QB_NS_PER_S / 10 ? r->cfg->observe_ns : QB_NS_PER_S / 10;
+	return qb_scenario_check(&r->sc, err);
+}
+
 int qb_cli_runs(struct qb_ctx *ctx)
 {
 	struct runs r = { .ctx = ctx, .cfg = &ctx->opts.run };
 	struct qb_err err = { 0 };
 
 	if (qb_scenario_load(r.cfg->scenario, &r.sc, &err) < 0 ||
-	    qb_scenario_override(&r.sc, &r.cfg->change, &err) < 0 || split_libs(&r, &err) < 0 ||
+	    qb_scenario_override(&r.sc, &r.cfg->change, &err) < 0 || watch_keys(&r, &err) < 0 || split_libs(&r, &err) < 0 ||
 	    place_effects(&r, &err) < 0) {
 		free(r.libs_text);
 		return qb_cli_usage(ctx->cmd, &err);

@@ -10,7 +10,8 @@
  *              before the round is answered
  *   completed  every job has ended on record, and the queue says that it has nothing left; what is accepted now does
  *              not end before its own round is answered
- *   killed     other keys, each given to one job before; the worker that runs it is killed, the round begins at once
+ *   killed     other keys, one after the other: given to one job, whose worker is killed when it runs it; the round
+ *              begins at once
  */
 #include "run/keys.h"
 
@@ -30,9 +31,8 @@ struct key {
 	uint32_t seat, pid;             /* the worker that runs a job of it; 0: none, or it has ended */
 	uint64_t running_id;
 	uint64_t accepted, ended;       /* jobs */
-	uint64_t ended_before;          /* at the kill of its holder's worker */
 	int asked;                      /* in the present phase */
-	int killed;
+	int killed;                     /* its first job's worker */
 };
 
 struct keys_run {
@@ -150,6 +150,14 @@ static void begin_phase(struct keys_run *r, enum qb_key_phase phase)
 		r->key[i].asked = 0;
 }
 
+static int ask_and_let_end(struct keys_run *r, enum qb_key_phase phase, uint32_t key, struct qb_err *err)
+{
+	int rc = ask(r, phase, key, err);
+
+	qb_gate_let_end(&r->d->gate, phase, key);
+	return rc;
+}
+
 /* In order, whatever the keys are doing; jobs that this accepts may end when the key was asked for by all. */
 static int ask_each(struct keys_run *r, enum qb_key_phase phase, struct qb_err *err)
 {
@@ -157,18 +165,16 @@ static int ask_each(struct keys_run *r, enum qb_key_phase phase, struct qb_err *
 
 	begin_phase(r, phase);
 	for (uint32_t i = 0; rc == 0 && i < r->set.keys; i++) {
-		rc = ask(r, phase, i, err);
-		if (phase == QB_KEY_DONE)
-			qb_gate_let_end(&r->d->gate, phase, i);
+		rc = phase == QB_KEY_DONE ? ask_and_let_end(r, phase, i, err) : ask(r, phase, i, err);
 	}
 	return rc;
 }
 
-/* A key that was not asked for in this phase and whose job somebody runs; or -1. */
-static int64_t find_running(struct keys_run *r, enum qb_key_phase phase)
+/* A key that was not asked for yet and whose job somebody runs; or -1. */
+static int64_t find_running(struct keys_run *r)
 {
 	for (uint32_t i = 0; i < r->set.keys; i++) {
-		const struct key *k = key_of(r, phase, i);
+		const struct key *k = key_of(r, QB_KEY_RUNNING, i);
 
 		if (!k->asked && k->seat)
 			return i;
@@ -177,70 +183,57 @@ static int64_t find_running(struct keys_run *r, enum qb_key_phase phase)
 }
 
 /* Keys that will run: something was accepted, and they were not asked for yet. */
-static uint32_t count_expected(struct keys_run *r, enum qb_key_phase phase)
+static uint32_t count_expected(struct keys_run *r)
 {
 	uint32_t n = 0;
 
 	for (uint32_t i = 0; i < r->set.keys; i++)
-		n += !key_of(r, phase, i)->asked && key_of(r, phase, i)->accepted > key_of(r, phase, i)->ended;
+		n += !key_of(r, QB_KEY_RUNNING, i)->asked && key_of(r, QB_KEY_RUNNING, i)->accepted > 0;
 	return n;
 }
 
-/* The worker is dead or about to be; every key whose job it ran is asked for at once. */
-static int kill_and_ask(struct keys_run *r, uint32_t key, struct qb_err *err)
+static int ask_running(struct keys_run *r, struct qb_err *err)
 {
-	const struct key victim = *key_of(r, QB_KEY_KILLED, key);
 	int rc = 0;
 
-	if (qb_seat_who(&r->d->seg, victim.seat, NULL) != victim.pid ||
-	    !qb_faults_kill_now(&r->d->faults, victim.seat, QB_ROLE_WORKER)) {
-		/* It has died by itself. Who runs the job next is the next victim. */
-		key_of(r, QB_KEY_KILLED, key)->seat = 0;
-		return turn(r, err);
-	}
-	for (uint32_t i = 0; i < r->set.keys; i++) {
-		struct key *k = key_of(r, QB_KEY_KILLED, i);
+	begin_phase(r, QB_KEY_RUNNING);
+	while (rc == 0 && count_expected(r)) {
+		int64_t key = find_running(r);
 
-		if (k->seat != victim.seat || k->pid != victim.pid || k->asked)
-			continue;
-		k->killed = 1;
-		k->ended_before = k->ended;
+		rc = key < 0 ? turn(r, err) : ask_and_let_end(r, QB_KEY_RUNNING, (uint32_t)key, err);
 	}
-	for (uint32_t i = 0; rc == 0 && i < r->set.keys; i++) {
-		struct key *k = key_of(r, QB_KEY_KILLED, i);
-
-		if (!k->killed || k->asked)
-			continue;
-		rc = ask(r, QB_KEY_KILLED, i, err);
-		qb_gate_let_end(&r->d->gate, QB_KEY_KILLED, i);
-	}
+	/* Where nothing was accepted nothing runs: asked for all the same, for the account. */
+	for (uint32_t i = 0; rc == 0 && i < r->set.keys; i++)
+		if (!key_of(r, QB_KEY_RUNNING, i)->asked)
+			rc = ask_and_let_end(r, QB_KEY_RUNNING, i, err);
 	return rc;
 }
 
-/* The two phases that need the job of the key to run. */
-static int ask_running(struct keys_run *r, enum qb_key_phase phase, struct qb_err *err)
+/*
+ * One key after the other, so that the job of a dead worker finds idle ones and its time is the queue's own: give it
+ * to a job, wait until that runs, kill its worker, ask.
+ */
+static int kill_each(struct keys_run *r, struct qb_err *err)
 {
 	int rc = 0;
 
-	begin_phase(r, phase);
-	while (rc == 0 && count_expected(r, phase)) {
-		int64_t key = find_running(r, phase);
-
-		if (key < 0) {
-			rc = turn(r, err);
-		} else if (phase == QB_KEY_KILLED) {
-			rc = kill_and_ask(r, (uint32_t)key, err);
-		} else {
-			rc = ask(r, phase, (uint32_t)key, err);
-			qb_gate_let_end(&r->d->gate, phase, (uint32_t)key);
-		}
-	}
-	/* Where nothing was accepted nothing runs: asked for all the same, for the account. */
+	begin_phase(r, QB_KEY_KILLED);
 	for (uint32_t i = 0; rc == 0 && i < r->set.keys; i++) {
-		if (key_of(r, phase, i)->asked)
-			continue;
-		rc = ask(r, phase, i, err);
-		qb_gate_let_end(&r->d->gate, phase, i);
+		struct key *k = key_of(r, QB_KEY_KILLED, i);
+
+		rc = ask(r, QB_KEY_HOLDER, i, err);
+		/* Whether it was accepted is on record now. */
+		if (rc == 0)
+			rc = qb_recorder_poll(&r->d->recorder, err);
+		while (rc == 0 && k->accepted && !k->killed) {
+			/* One that has died by itself is no victim: whoever runs the job next is. */
+			k->killed = k->seat && qb_seat_who(&r->d->seg, k->seat, NULL) == k->pid &&
+				    qb_faults_kill_now(&r->d->faults, k->seat, QB_ROLE_WORKER);
+			if (!k->killed)
+				rc = turn(r, err);
+		}
+		if (rc == 0)
+			rc = ask_and_let_end(r, QB_KEY_KILLED, i, err);
 	}
 	return rc;
 }
@@ -266,24 +259,13 @@ static int await_ended(struct keys_run *r, struct qb_err *err)
 	return rc;
 }
 
-static int give_holders(struct keys_run *r, struct qb_err *err)
-{
-	int rc = 0;
-
-	r->phase = qb_key_phase_name(QB_KEY_HOLDER);
-	for (uint32_t i = 0; rc == 0 && i < r->set.keys; i++)
-		rc = ask(r, QB_KEY_HOLDER, i, err);
-	/* What is accepted is on record now, all of it. */
-	return rc == 0 ? qb_recorder_poll(&r->d->recorder, err) : rc;
-}
-
 /* Has each key whose worker was killed been worked on since, and is nothing else left? */
 static int is_over(struct keys_run *r)
 {
 	for (uint32_t i = 0; i < r->set.keys; i++) {
 		const struct key *k = key_of(r, QB_KEY_KILLED, i);
 
-		if (k->killed && k->ended == k->ended_before)
+		if (k->killed && k->ended == 0)
 			return 0;
 	}
 	return r->ended >= r->accepted;
@@ -313,7 +295,7 @@ static int all_phases(struct keys_run *r, struct qb_err *err)
 		rc = qb_tend_wait_ready(r->d, err);
 	}
 	if (rc == 0)
-		rc = ask_running(r, QB_KEY_RUNNING, err);
+		rc = ask_running(r, err);
 	if (rc == 0)
 		rc = await_ended(r, err);
 	if (rc == 0)
@@ -321,9 +303,7 @@ static int all_phases(struct keys_run *r, struct qb_err *err)
 	if (rc == 0)
 		rc = await_ended(r, err);
 	if (rc == 0)
-		rc = give_holders(r, err);
-	if (rc == 0)
-		rc = ask_running(r, QB_KEY_KILLED, err);
+		rc = kill_each(r, err);
 	return rc == 0 ? watch(r, err) : rc;
 }
 
