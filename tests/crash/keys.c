@@ -4,7 +4,7 @@
  * coroutines over the real shm/ sources with a switch before each atomic access.
  *
  *   keys [random [SEEDS [FIRST]]]  seeded schedules with kills and stalls
- *   keys turns [FACTOR]            who is interrupted where, pattern by pattern: each pair of points, some third ones
+ *   keys turns [MOST]              who is interrupted where, pattern by pattern
  *   keys stress [SECONDS]          real processes, SIGKILLed at random
  * Without arguments some of each.
  *
@@ -46,7 +46,8 @@ static struct qb_seg seg;
 static struct qb_recovery rec;
 static uint8_t *fresh;
 static uint64_t rng, now, total_switches, total_schedules, total_kills, total_refused;
-static int first_only, one_key;
+static int first_only;
+static int one_key;                     /* that all want; 0: each any */
 static const char *why;
 
 /* What is known of each job, by id; ids count calls. */
@@ -155,7 +156,7 @@ static void produce(int me, uint64_t id, unsigned key)
 static void producer_main(int me)
 {
 	for (unsigned i = 0; i < actor[me].calls && next_id < JOBS_MAX - KEYS - 1; i++)
-		produce(me, next_id++, one_key ? 1 : 1 + (unsigned)below(KEYS));
+		produce(me, next_id++, one_key ? (unsigned)one_key : 1 + (unsigned)below(KEYS));
 }
 
 static int work_once(uint32_t seat)
@@ -388,60 +389,102 @@ static const char *run_random(uint64_t seed)
 	return judge();
 }
 
-/* ---- turns: a pattern of actors, each interrupted at a point of its own; the last ones run to their end ---- */
+/*
+ * ---- turns: who is interrupted where ----
+ * A pattern is a list of turns: a, b, c are producers of one key (d is c with another one), w the worker, r the recovery, h: a
+ * job with that key comes at once. Behind each: ! until it has looked for the key, in vain; 0 to 3 up to that point, all of
+ * its range; . to its end; and x: there it is killed.
+ */
+#define POINTS 4u
+#define LOOKED 17u                      /* steps */
 
 struct pattern {
-	const char *what;
-	const char *turns;              /* a, b, c: producers; w: the worker; r: the recovery; in capitals: killed at its point */
-	unsigned points[3];             /* of the first turns */
-	int holder;                     /* a job with the key is there before */
+	const char *what, *turns;
+	struct { int from, to; } point[POINTS]; /* steps from the last turn's end, less those from ! to the announcement */
 };
 
+/* From the look to the announcement; measured. */
+static int announce;
+
+#define ANYWHERE { -1000, 65 }
+#define ALONE { 0, 0 }
+
 static const struct pattern patterns[] = {
-	{ "two of one key", "abaab", { 110, 110, 110 }, 0 },
-	{ "three of one key", "abcbac", { 110, 110, 110 }, 0 },
-	{ "the holder ends meanwhile", "awbaw", { 110, 130, 110 }, 1 },
-	{ "two see the holder, one does not any more", "abwba", { 110, 110, 130 }, 1 },
-	{ "killed, and recovered while another helps", "Abrbr", { 110, 110, 160 }, 0 },
-	{ "killed while it helps", "aBcra", { 110, 110, 110 }, 0 },
-	{ "killed as the holder ends", "Awrbw", { 110, 130, 160 }, 1 },
+	{ "two of one key", "a0b1a2b.a.", { ANYWHERE, ANYWHERE, ANYWHERE, ALONE } },
+	{ "three of one key", "a0b1c2b.a.c.", { ANYWHERE, ANYWHERE, ANYWHERE, ALONE } },
+	{ "three, and the holder", "a!b!c!ha0b1c2a.b.w.c.", { ANYWHERE, ANYWHERE, ANYWHERE, ALONE } },
+	{ "the holder ends meanwhile", "a!b!ha0b1w2b.w.a.", { ANYWHERE, ANYWHERE, { -1000, 150 }, ALONE } },
+	{ "one sees the holder, one does not any more", "a!b!c!ha0b1w.c2b.c.a.", { { 0, 25 }, { -2, 16 }, { -2, 25 }, ALONE } },
+	{ "one who is late, and the next", "a!c!a0c1a.w.b2c3b.c.", { { 0, 2 }, { -2, 8 }, { -1000, 30 }, { -1000, 30 } } },
+	{ "another job where the holder was", "a!ha0w.d.a.", { ANYWHERE, ALONE, ALONE, ALONE } },
+	{ "killed, and recovered while another helps", "a0xb1r2b.r.", { ANYWHERE, ANYWHERE, { -1000, 160 }, ALONE } },
+	{ "killed while it helps", "a0b1xc2r.a.c.", { ANYWHERE, ANYWHERE, ANYWHERE, ALONE } },
+	{ "killed as the holder ends", "a!b!ha0xw1r2b.w.r.", { ANYWHERE, { -1000, 60 }, { -1000, 160 }, ALONE } },
 };
 
 static unsigned actor_of(char c)
 {
-	switch (c | 0x20) {
+	switch (c) {
 	case 'a': return PRODUCER;
 	case 'b': return PRODUCER_2;
-	case 'c': return PRODUCER_3;
+	case 'c':
+	case 'd': return PRODUCER_3;
 	case 'w': return WORKER;
 	default: return PARENT;
 	}
 }
 
-static void run_turn(char c, unsigned steps)
+static void run_for(unsigned which, unsigned steps)
 {
-	unsigned which = actor_of(c);
-
 	for (unsigned i = 0; i < steps && actor[which].state == RUNNING && !why; i++)
 		resume(which);
-	if (c < 'a' && actor[which].state == RUNNING)
-		kill_actor(which);
 }
 
-static const char *run_pattern(const struct pattern *p, const unsigned points[3])
+static const char *run_pattern(const struct pattern *p, const int at[POINTS])
 {
+	const char *t = p->turns;
+
 	one_key = 1;
 	begin(3, 1, 0);
-	if (p->holder) {
-		produce(PRODUCER_3, next_id++, 1);
-		actor[PRODUCER_3].calls = 0;
-	}
-	for (unsigned i = 0; p->turns[i]; i++) {
-		char c = p->turns[i];
+	while (*t) {
+		char c = *t++;
 
-		run_turn(c, i < 3 ? points[i] : c == 'w' || c == 'r' ? 600 : 5000);
+		if (c == 'h') {
+			int id = (int)next_id++;
+
+			/* By one who has a seat and does nothing else. */
+			produce(PARENT, (uint64_t)id, 1);
+			continue;
+		}
+		unsigned which = actor_of(c);
+		char how = *t++;
+
+		if (c == 'd')
+			one_key = 2;
+		if (how == '!')
+			run_for(which, LOOKED);
+		else if (how == '.')
+			run_for(which, c == 'w' ? 150 : c == 'r' ? 600 : 5000);
+		else
+			run_for(which, (unsigned)at[how - '0']);
+		one_key = 1;
+		if (*t == 'x') {
+			t++;
+			if (actor[which].state == RUNNING)
+				kill_actor(which);
+		}
 	}
 	return judge();
+}
+
+static void measure(void)
+{
+	one_key = 1;
+	begin(1, 1, 0);
+	run_for(PRODUCER, LOOKED);
+	for (announce = 0; seg.keys[KEYS_BUCKET].pending.v == 0; announce++)
+		resume(PRODUCER);
+	total_schedules = total_switches = 0;
 }
 
 static void report(const char *what, uint64_t bad, const char *first, uint64_t began_ns)
@@ -458,23 +501,31 @@ static void report(const char *what, uint64_t bad, const char *first, uint64_t b
 	total_schedules = total_switches = total_kills = total_refused = 0;
 }
 
-static void test_turns(unsigned thirds)
+/* Every combination of points, or `most` of them. */
+static void test_turns(uint64_t most)
 {
+	measure();
 	for (unsigned k = 0; k < QB_ARRAY_COUNT(patterns); k++) {
 		const struct pattern *p = &patterns[k];
-		uint64_t began = qb_mono_ns(), bad = 0;
+		uint64_t began = qb_mono_ns(), bad = 0, all = 1, width[POINTS];
 		char first[200] = "";
-		unsigned at[3];
+		int from[POINTS], at[POINTS] = { 0 };
 
 		rng = 0x9e3779b97f4a7c15ull + k;
-		for (at[0] = 0; at[0] < p->points[0] && !(bad && first_only); at[0]++)
-		for (at[1] = 0; at[1] < p->points[1] && !(bad && first_only); at[1]++)
-		for (unsigned i = 0; i < thirds; i++) {
-			at[2] = (unsigned)below(p->points[2]);
+		for (unsigned i = 0; i < POINTS; i++) {
+			from[i] = announce + p->point[i].from < 0 ? 0 : announce + p->point[i].from;
+			width[i] = (uint64_t)(announce + p->point[i].to - from[i] + 1);
+			all *= width[i];
+		}
+		for (uint64_t n = 0; n < (all < most ? all : most) && !(bad && first_only); n++) {
+			uint64_t which = all < most ? n : below(all);
+
+			for (unsigned i = 0; i < POINTS; which /= width[i++])
+				at[i] = from[i] + (int)(which % width[i]);
 			const char *this = run_pattern(p, at);
 
 			if (this && !bad++)
-				snprintf(first, sizeof(first), "%s at %u, %u, %u: %s", p->turns, at[0], at[1], at[2], this);
+				snprintf(first, sizeof(first), "%s at %d, %d, %d, %d: %s", p->turns, at[0], at[1], at[2], at[3], this);
 		}
 		report(p->what, bad, first, began);
 	}
@@ -514,7 +565,7 @@ int main(int argc, char **argv)
 	if (strcmp(mode, "random") == 0 || strcmp(mode, "all") == 0)
 		test_random(n ? n : (UNDER_ASAN ? 2000 : 30000) * tap_factor(), m ? m : 1);
 	if (strcmp(mode, "turns") == 0 || strcmp(mode, "all") == 0)
-		test_turns(n ? (unsigned)n : UNDER_ASAN ? 1 : 2 * tap_factor());
+		test_turns(n ? n : (UNDER_ASAN ? 1000 : 20000) * tap_factor());
 	if (strcmp(mode, "stress") == 0 || strcmp(mode, "all") == 0)
 		keys_stress(n ? (unsigned)n : 2);
 	return tap_done();
