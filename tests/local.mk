@@ -312,7 +312,17 @@ crash_bugs = \
 	%D%/crash/bugs/86-nesting-without-limit.patch \
 	%D%/crash/bugs/87-seat-of-a-word-is-believed.patch \
 	%D%/crash/bugs/88-count-of-events-is-believed.patch \
-	%D%/crash/bugs/89-jobs-hidden-by-the-mark.patch
+	%D%/crash/bugs/89-jobs-hidden-by-the-mark.patch \
+	%D%/crash/bugs/90-refused-without-a-word.patch \
+	%D%/crash/bugs/91-place-of-who-asks-is-taken.patch \
+	%D%/crash/bugs/92-accepted-before-its-place.patch \
+	%D%/crash/bugs/93-accepted-and-not-offered.patch \
+	%D%/crash/bugs/94-withdrawn-before-decided.patch \
+	%D%/crash/bugs/95-announced-without-a-look.patch \
+	%D%/crash/bugs/96-old-announcement-believed.patch \
+	%D%/crash/bugs/97-ambiguous-has-no-key.patch \
+	%D%/crash/bugs/98-holder-by-its-slot.patch \
+	%D%/crash/bugs/99-key-of-another-generation.patch
 EXTRA_DIST += $(crash_bugs)
 # shm/ once more: with its fault points, and with a switch before each atomic access.
 check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a

@@ -415,7 +415,7 @@ static const struct pattern patterns[] = {
 	{ "three, and the holder", "a!b!c!ha0b1c2a.b.w.c.", { ANYWHERE, ANYWHERE, ANYWHERE, ALONE } },
 	{ "the holder ends meanwhile", "a!b!ha0b1w2b.w.a.", { ANYWHERE, ANYWHERE, { -1000, 150 }, ALONE } },
 	{ "one sees the holder, one does not any more", "a!b!c!ha0b1w.c2b.c.a.", { { 0, 25 }, { -2, 16 }, { -2, 25 }, ALONE } },
-	{ "one who is late, and the next", "a!c!a0c1a.w.b2c3b.c.", { { 0, 2 }, { -2, 8 }, { -1000, 30 }, { -1000, 30 } } },
+	{ "one who is late, and the next", "a!c!a0c1a.w.b2c3b.c.", { { 0, 1 }, { 0, 9 }, { 30, 60 }, { -25, -5 } } },
 	{ "another job where the holder was", "a!ha0w.d.a.", { ANYWHERE, ALONE, ALONE, ALONE } },
 	{ "killed, and recovered while another helps", "a0xb1r2b.r.", { ANYWHERE, ANYWHERE, { -1000, 160 }, ALONE } },
 	{ "killed while it helps", "a0b1xc2r.a.c.", { ANYWHERE, ANYWHERE, ANYWHERE, ALONE } },
