@@ -20,4 +20,5 @@ dist_doc_DATA += \
 	%D%/river-maintenance.md \
 	%D%/security.md \
 	%D%/style.md \
-	%D%/sync.md
+	%D%/sync.md \
+	%D%/unique-keys.md
