@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * Unique keys between real processes: producers that all want the same few keys, workers, one who frees what has ended,
- * each SIGKILLed at random, confirmed dead, recovered while the others go on, and replaced.
+ * each SIGKILLed at random, confirmed dead, recovered while the others go on, and replaced. The same as threads, without kills,
+ * for ThreadSanitizer.
  *
  * A key is a lock here: who runs a job of it finds nobody else inside, but the same job after a kill.
  */
+#include <pthread.h>
 #include <sched.h>
 #include <signal.h>
 #include <sys/mman.h>
@@ -17,10 +19,10 @@
 #include "shm/recovery.h"
 #include "shm/seat.h"
 #include "tests/crash/keys.h"
-#include "tests/crash/tap.h"
 
 #define IDS (1u << 20)
 #define PROCESSES 7u
+#define PRODUCERS 4u                    /* the first of them */
 
 enum { ACCEPTED = 1, REFUSED = 2, DONE = 4, DONE_TWICE = 8, RAN = 16 };
 
@@ -56,7 +58,7 @@ static void producer(uint32_t seat, uint64_t rng)
 		uint64_t id = __atomic_add_fetch(&book->next_id, 1, __ATOMIC_RELAXED);
 
 		if (id >= IDS || __atomic_load_n(&book->stop, __ATOMIC_RELAXED))
-			_exit(0);
+			return;
 		rng = rng * 6364136223846793005ull + 1442695040888963407ull;
 		unsigned key = 1 + (unsigned)(rng >> 60) % KEYS;
 		struct qb_submit what = keys_job(id, key, payload);
@@ -125,10 +127,9 @@ static void free_ended(void)
 	qb_job_rescan(&seg);
 }
 
-static void child(unsigned which, uint32_t seat, uint64_t seed)
+static void play(unsigned which, uint32_t seat, uint64_t seed)
 {
-	prctl(PR_SET_PDEATHSIG, SIGKILL);
-	if (which < 4)
+	if (which < PRODUCERS)
 		producer(seat, seed);
 	while (!__atomic_load_n(&book->stop, __ATOMIC_RELAXED)) {
 		if (which < PROCESSES - 1)
@@ -136,7 +137,6 @@ static void child(unsigned which, uint32_t seat, uint64_t seed)
 		else
 			free_ended();
 	}
-	_exit(0);
 }
 
 /* Two words that are seen to live at one and the same time. */
@@ -159,18 +159,34 @@ static void look_for_two(void)
 static pid_t pids[PROCESSES];
 static uint32_t seats[PROCESSES];
 
-static void spawn(unsigned which, uint64_t seed)
+static void sit(unsigned which)
 {
-	int seat = qb_seat_take(&seg, which < 4 ? QB_ROLE_TOOL : which < PROCESSES - 1 ? QB_ROLE_WORKER : QB_ROLE_SYNCER);
+	int seat = qb_seat_take(&seg, which < PRODUCERS ? QB_ROLE_TOOL : which < PROCESSES - 1 ? QB_ROLE_WORKER : QB_ROLE_SYNCER);
 
 	if (seat < 0)
 		abort();
 	seats[which] = (uint32_t)seat;
+}
+
+static void spawn(unsigned which, uint64_t seed)
+{
+	sit(which);
 	pids[which] = fork();
 	if (pids[which] < 0)
 		abort();
-	if (pids[which] == 0)
-		child(which, (uint32_t)seat, seed);
+	if (pids[which] != 0)
+		return;
+	prctl(PR_SET_PDEATHSIG, SIGKILL);
+	play(which, seats[which], seed);
+	_exit(0);
+}
+
+static void *thread_main(void *which)
+{
+	unsigned me = (unsigned)(uintptr_t)which;
+
+	play(me, seats[me], me);
+	return NULL;
 }
 
 static void end_one(struct qb_recovery *rec, unsigned which)
@@ -210,20 +226,52 @@ static void survive(void)
 	}
 }
 
-void keys_stress(unsigned seconds)
+static void begin(struct qb_recovery *rec)
 {
-	struct qb_recovery rec;
 	struct qb_config_shm cfg;
-	uint64_t kills = 0, until = qb_mono_ns() + seconds * 1000000000ull, lost = 0;
-	uint64_t rng = until | 1, least = UINT64_MAX;
 
 	book = mmap(NULL, sizeof(*book), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	qb_test_config(&cfg);
 	cfg.seat_count = 16;
 	cfg.max_claims = 1000;
 	qb_test_create(&seg, &cfg);
-	if (book == MAP_FAILED || qb_recovery_open(&rec, &seg) < 0)
+	if (book == MAP_FAILED || qb_recovery_open(rec, &seg) < 0)
 		abort();
+}
+
+static struct keys_found end(struct qb_recovery *rec, uint64_t kills)
+{
+	struct keys_found f = { .kills = kills, .least = UINT64_MAX };
+
+	if (qb_key_missing(&seg) != 0)
+		wrong(__LINE__);
+	survive();
+	for (uint64_t id = 1; id < IDS; id++) {
+		uint8_t j = book->job[id];
+
+		f.lost += (j & ACCEPTED) && !(j & DONE);
+		if ((j & REFUSED) && (j & (RAN | DONE)))
+			wrong(__LINE__);
+	}
+	for (unsigned key = 1; key <= KEYS; key++)
+		f.least = book->per_key[key] < f.least ? book->per_key[key] : f.least;
+	if (keys_leaked(&seg))
+		wrong(__LINE__);
+	f.accepted = book->accepted;
+	f.refused = book->refused;
+	f.wrong = book->wrong;
+	qb_recovery_close(rec);
+	qb_seg_detach(&seg);
+	munmap(book, sizeof(*book));
+	return f;
+}
+
+struct keys_found keys_stress(unsigned seconds)
+{
+	struct qb_recovery rec;
+	uint64_t kills = 0, until = qb_mono_ns() + seconds * 1000000000ull, rng = until | 1;
+
+	begin(&rec);
 	for (unsigned i = 0; i < PROCESSES; i++)
 		spawn(i, i);
 	while (qb_mono_ns() < until && book->wrong == 0 && book->next_id < IDS - 1000) {
@@ -239,27 +287,25 @@ void keys_stress(unsigned seconds)
 	__atomic_store_n(&book->stop, 1, __ATOMIC_RELAXED);
 	for (unsigned i = 0; i < PROCESSES; i++)
 		end_one(&rec, i);
-	if (qb_key_missing(&seg) != 0)
-		wrong(__LINE__);
-	survive();
-	for (uint64_t id = 1; id < IDS; id++) {
-		uint8_t j = book->job[id];
+	return end(&rec, kills);
+}
 
-		lost += (j & ACCEPTED) && !(j & DONE);
-		if ((j & REFUSED) && (j & (RAN | DONE)))
-			wrong(__LINE__);
+struct keys_found keys_threads(unsigned seconds)
+{
+	struct qb_recovery rec;
+	pthread_t thread[PROCESSES];
+
+	begin(&rec);
+	for (unsigned i = 0; i < PROCESSES; i++) {
+		sit(i);
+		if (pthread_create(&thread[i], NULL, thread_main, (void *)(uintptr_t)i) != 0)
+			abort();
 	}
-	for (unsigned key = 1; key <= KEYS; key++)
-		least = book->per_key[key] < least ? book->per_key[key] : least;
-	tap_ok(book->wrong == 0 && lost == 0 && !keys_leaked(&seg) && least > 0,
-	       "real processes: %llu kills, %llu accepted (%llu of the rarest key), %llu refused, %llu lost, wrong at line %llu",
-	       (unsigned long long)kills, (unsigned long long)book->accepted, (unsigned long long)least,
-	       (unsigned long long)book->refused, (unsigned long long)lost, (unsigned long long)book->wrong);
-	tap_lost += (unsigned)lost;
-	tap_wrong += book->wrong != 0;
-	tap_figures("kills=%llu", (unsigned long long)kills);
-	tap_lost = tap_wrong = 0;
-	qb_recovery_close(&rec);
-	qb_seg_detach(&seg);
-	munmap(book, sizeof(*book));
+	usleep((useconds_t)seconds * 1000000);
+	__atomic_store_n(&book->stop, 1, __ATOMIC_RELAXED);
+	for (unsigned i = 0; i < PROCESSES; i++) {
+		pthread_join(thread[i], NULL);
+		qb_recover_seat(&rec, seats[i], NULL, NULL);
+	}
+	return end(&rec, 0);
 }

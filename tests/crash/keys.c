@@ -6,6 +6,7 @@
  *   keys [random [SEEDS [FIRST]]]  seeded schedules with kills and stalls
  *   keys turns [MOST]              who is interrupted where, pattern by pattern
  *   keys stress [SECONDS]          real processes, SIGKILLed at random
+ *   keys threads [SECONDS]         the same without kills, for ThreadSanitizer
  * Without arguments some of each.
  *
  * Right is, after every single access: no two jobs that live have one key, and each that lives is in the index. Of each
@@ -546,12 +547,30 @@ static void test_random(uint64_t seeds, uint64_t from)
 	report("random kills and stalls", bad, first, began);
 }
 
+static void report_found(const char *what, const struct keys_found *f)
+{
+	tap_ok(f->wrong == 0 && f->lost == 0 && f->least > 0,
+	       "%s: %llu kills, %llu accepted (%llu of the rarest key), %llu refused, %llu lost, wrong at line %llu", what,
+	       (unsigned long long)f->kills, (unsigned long long)f->accepted, (unsigned long long)f->least,
+	       (unsigned long long)f->refused, (unsigned long long)f->lost, (unsigned long long)f->wrong);
+	tap_lost += (unsigned)f->lost;
+	tap_wrong += f->wrong != 0;
+	tap_figures("kills=%llu", (unsigned long long)f->kills);
+	tap_lost = tap_wrong = 0;
+}
+
 int main(int argc, char **argv)
 {
 	const char *mode = argc > 1 ? argv[1] : "all";
 	uint64_t n = argc > 2 ? strtoull(argv[2], NULL, 0) : 0, m = argc > 3 ? strtoull(argv[3], NULL, 0) : 0;
 	struct qb_config_shm cfg;
 
+	if (strcmp(mode, "threads") == 0) {
+		struct keys_found f = keys_threads(n ? (unsigned)n : 2);
+
+		report_found("threads", &f);
+		return tap_done();
+	}
 	if (UNDER_TSAN)
 		tap_skip_all("ThreadSanitizer does not follow coroutines");
 	first_only = getenv("QB_CRASH_FIRST") != NULL;
@@ -563,10 +582,13 @@ int main(int argc, char **argv)
 		abort();
 	memcpy(fresh, seg.base, seg.bytes);
 	if (strcmp(mode, "random") == 0 || strcmp(mode, "all") == 0)
-		test_random(n ? n : (UNDER_ASAN ? 2000 : 30000) * tap_factor(), m ? m : 1);
+		test_random(n ? n : (UNDER_ASAN ? 2000 : 15000) * tap_factor(), m ? m : 1);
 	if (strcmp(mode, "turns") == 0 || strcmp(mode, "all") == 0)
-		test_turns(n ? n : (UNDER_ASAN ? 1000 : 20000) * tap_factor());
-	if (strcmp(mode, "stress") == 0 || strcmp(mode, "all") == 0)
-		keys_stress(n ? (unsigned)n : 2);
+		test_turns(n ? n : (UNDER_ASAN ? 1000 : 8000) * tap_factor());
+	if (strcmp(mode, "stress") == 0 || strcmp(mode, "all") == 0) {
+		struct keys_found f = keys_stress(n ? (unsigned)n : 2);
+
+		report_found("real processes", &f);
+	}
 	return tap_done();
 }

@@ -85,7 +85,14 @@ static inline int keys_leaked(const struct qb_seg *seg)
 	return 0;
 }
 
-/* keys-kills.c: real processes for that long. */
-void keys_stress(unsigned seconds);
+/* keys-kills.c: real processes, or threads, for that long. */
+struct keys_found {
+	uint64_t kills, accepted, refused;
+	uint64_t least;                 /* accepted of the key that was accepted least */
+	uint64_t lost;                  /* accepted and not done */
+	uint64_t wrong;                 /* the line of the first check that failed, 0 = none */
+};
+struct keys_found keys_stress(unsigned seconds);
+struct keys_found keys_threads(unsigned seconds);
 
 #endif

@@ -139,7 +139,7 @@ int world_submit_key(struct world *w, uint32_t seat, uint64_t id, uint64_t key)
 	what.key = world_key(key);
 	int rc = qb_job_submit_unique(&w->seg, seat, &what, &ref, &holder);
 
-	if (rc < 0 || (rc == QB_DUPLICATE && w->seg.jobs[holder.slot_idx].key_hi.v != key))
+	if (rc < 0)
 		WRONG(w, id);
 	if (rc == QB_OK)
 		ledger_set(&w->led->job[id].accepted, 1);
