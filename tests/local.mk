@@ -54,6 +54,7 @@ unit_programs += \
 	%D%/unit/test-arena \
 	%D%/unit/test-attach \
 	%D%/unit/test-base \
+	%D%/unit/test-backlog \
 	%D%/unit/test-block \
 	%D%/unit/test-check \
 	%D%/unit/test-death \
@@ -76,14 +77,17 @@ unit_programs += \
 	%D%/unit/test-record \
 	%D%/unit/test-recovery \
 	%D%/unit/test-report \
+	%D%/unit/test-report-shapes \
 	%D%/unit/test-resolve \
 	%D%/unit/test-restore \
 	%D%/unit/test-resume \
+	%D%/unit/test-retry \
 	%D%/unit/test-ring \
 	%D%/unit/test-river \
 	%D%/unit/test-river-unique \
 	%D%/unit/test-scenario \
 	%D%/unit/test-segment \
+	%D%/unit/test-share \
 	%D%/unit/test-sparse \
 	%D%/unit/test-summary \
 	%D%/unit/test-summary-json \
@@ -97,6 +101,7 @@ unit_programs += \
 %C%_unit_test_arena_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_attach_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_base_LDADD = $(qb_base_libs) $(CHECK_LIBS)
+%C%_unit_test_backlog_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_block_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_check_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_death_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
@@ -119,14 +124,17 @@ unit_programs += \
 %C%_unit_test_record_LDADD = $(qb_record_libs) $(CHECK_LIBS)
 %C%_unit_test_recovery_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_report_LDADD = $(qb_report_libs) $(CHECK_LIBS)
+%C%_unit_test_report_shapes_LDADD = $(qb_report_libs) $(CHECK_LIBS)
 %C%_unit_test_resolve_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_restore_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_resume_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
+%C%_unit_test_retry_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_ring_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_river_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_unit_test_river_unique_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_unit_test_scenario_LDADD = $(qb_workload_libs) $(CHECK_LIBS)
 %C%_unit_test_segment_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_share_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_sparse_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_summary_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_summary_json_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
@@ -415,6 +423,7 @@ pg_scripts += \
 	%D%/pg/postgres-away.tap \
 	%D%/pg/recover-libraries.tap \
 	%D%/pg/scenarios.tap \
+	%D%/pg/scenes.tap \
 	%D%/pg/selftest.tap \
 	%D%/pg/storm-rules.tap \
 	%D%/pg/syscalls.tap \
@@ -459,6 +468,7 @@ EXTRA_DIST += \
 	%D%/pg/rivertest.h \
 	%D%/pg/restoretest.h \
 	%D%/pg/synctest.h \
+	%D%/unit/reporttest.h \
 	%D%/unit/segmenttest.h \
 	%D%/unit/trace-builder.h \
 	%D%/cli/cli.sh \

@@ -21,6 +21,13 @@
 /* Of a private server, beside those of the workers: driver, enqueuers, syncer, set-up, the user's psql. */
 #define SPARE_CONNECTIONS 30
 
+/* One of several runs of a library that a scenario asks for. */
+struct variant {
+	char text[32];
+	struct qb_scenario sc;
+	uint64_t slots, backoff, jitter_permille;
+};
+
 struct runs {
 	struct qb_ctx *ctx;
 	struct qb_run_config *cfg;
@@ -32,6 +39,7 @@ struct runs {
 	struct qb_run_result *results;
 	struct qb_report_entry *entries;
 	size_t count;                   /* results that are there */
+	size_t max;                     /* that there can be */
 	struct qb_meta_setting settings[OPTIONS_MAX];
 	size_t settings_count;
 	int status;
@@ -116,11 +124,70 @@ static void add_setting(void *opaque, const char *name, const char *value, enum 
 	snprintf(s->value, sizeof(s->value), "%s", value);
 }
 
+/* 0 behind the last one of that library. */
+static int make_variant(const struct runs *r, const struct qb_queue_spec *lib, size_t i, struct variant *v)
+{
+	const struct qb_scenario *sc = &r->sc;
+	const struct qb_opts *opts = &r->ctx->opts;
+	int jitters = sc->retries.jitter.count && !qb_opts_given(opts, "jitter") && !qb_opts_given(opts, "backoff");
+
+	*v = (struct variant){ .sc = *sc, .slots = r->cfg->slots, .backoff = r->cfg->backoff,
+			       .jitter_permille = r->cfg->jitter_permille };
+	if (sc->processes.counts.count) {
+		if (i >= sc->processes.counts.count)
+			return 0;
+		v->sc.workers = sc->processes.counts.values[i];
+		v->sc.backlog = v->sc.workers * sc->processes.backlog;
+		if (sc->processes.slots && !qb_opts_given(opts, "slots"))
+			v->slots = sc->processes.slots;
+		snprintf(v->text, sizeof(v->text), "%u process%s", v->sc.workers, v->sc.workers == 1 ? "" : "es");
+		return 1;
+	}
+	/* What the queue decides by itself no setting of ours changes. */
+	if (!jitters || lib->ops->flags & QB_QUEUE_OWN_RETRIES)
+		return i == 0;
+	if (i >= sc->retries.jitter.count)
+		return 0;
+	v->backoff = QB_BACKOFF_POW4;
+	v->jitter_permille = 10ull * sc->retries.jitter.values[i];
+	snprintf(v->text, sizeof(v->text), "jitter %u %%", sc->retries.jitter.values[i]);
+	return 1;
+}
+
+/* What the record says of a setting that the scenario decides. */
+static void replace_setting(struct runs *r, const char *name, const char *value)
+{
+	for (size_t i = 0; i < r->settings_count; i++)
+		if (strcmp(r->settings[i].key, name) == 0)
+			snprintf(r->settings[i].value, sizeof(r->settings[i].value), "%s", value);
+}
+
+static void apply_variant(struct runs *r, const struct variant *v)
+{
+	char text[32];
+
+	r->cfg->variant = v->text;
+	r->cfg->slots = v->slots;
+	r->cfg->backoff = v->backoff;
+	r->cfg->jitter_permille = v->jitter_permille;
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)v->slots);
+	replace_setting(r, "slots", text);
+	replace_setting(r, "backoff", v->backoff == QB_BACKOFF_POW4 ? "pow4" : "none");
+	snprintf(text, sizeof(text), "%.4g", (double)v->jitter_permille / 10);
+	replace_setting(r, "jitter", text);
+}
+
+/* Of the run that needs the most. */
 static uint64_t connections(const struct runs *r)
 {
 	uint64_t workers = r->sc.workers ? r->sc.workers : QB_SCENARIO_WORKERS_DEFAULT;
+	uint64_t slots = r->cfg->slots > r->sc.processes.slots ? r->cfg->slots : r->sc.processes.slots;
 	/* A slot's, one to listen, one for what goes on beside the jobs. */
-	uint64_t each = r->cfg->slots + 2;
+	uint64_t each = slots + 2;
+
+	for (uint32_t i = 0; i < r->sc.processes.counts.count; i++)
+		if (r->sc.processes.counts.values[i] > workers)
+			workers = r->sc.processes.counts.values[i];
 
 	/* Twice: the connections of killed workers take a moment to go. */
 	return 2 * (workers + r->cfg->standbys) * each + qb_scenario_keyset(&r->sc).processes + SPARE_CONNECTIONS;
@@ -160,11 +227,11 @@ static void keep_result(struct runs *r, size_t idx)
 }
 
 /* 0 to go on with the next run. */
-static int one_run(struct runs *r, const char *lib, unsigned run_no)
+static int one_run(struct runs *r, const char *lib, const struct variant *v, unsigned run_no)
 {
 	struct qb_run_result *result = &r->results[r->count];
 	struct qb_err err = { 0 };
-	int rc = qb_run_one(r->cfg, &r->sc, lib, run_no, r->server, result, &err);
+	int rc = qb_run_one(r->cfg, &v->sc, lib, run_no, r->server, result, &err);
 	int has_numbers = result->summary.run_id[0] != 0;
 
 	if (rc < 0 && rc != QB_EINTR)
@@ -203,6 +270,7 @@ static int print_report(struct runs *r)
 
 static void open_server(struct runs *r, struct qb_err *err)
 {
+	r->cfg->counts_statements = r->sc.processes.counts.count > 0;
 	if (!r->cfg->postgres_url)
 		qb_log(QB_LOG_INFO, "starting a private Postgres");
 	int rc = qb_server_open(r->cfg, connections(r), &r->server, err);
@@ -229,10 +297,19 @@ static void mention_leftovers(const struct runs *r)
 
 static void all_runs(struct runs *r)
 {
+	struct variant v;
+
 	for (size_t lib = 0; lib < r->libs_count; lib++)
-		for (unsigned n = 0; n < r->cfg->runs; n++)
-			if (one_run(r, r->libs[lib].label, n) != 0)
-				return;
+		for (size_t i = 0; make_variant(r, &r->libs[lib], i, &v); i++) {
+			struct qb_run_config before = *r->cfg;
+
+			apply_variant(r, &v);
+			for (unsigned n = 0; n < r->cfg->runs; n++)
+				if (one_run(r, r->libs[lib].label, &v, n) != 0)
+					return;
+			/* The next one is made from what was asked. */
+			*r->cfg = before;
+		}
 }
 
 /* --observe is the same question, and stronger than the scenario's own answer. */
@@ -258,8 +335,9 @@ int qb_cli_runs(struct qb_ctx *ctx)
 	qb_opts_each(ctx->cmd, &ctx->opts, add_setting, &r);
 	r.cfg->settings = r.settings;
 	r.cfg->settings_count = r.settings_count;
-	r.results = qb_xcalloc(r.libs_count * r.cfg->runs, sizeof(*r.results));
-	r.entries = qb_xcalloc(r.libs_count * r.cfg->runs, sizeof(*r.entries));
+	r.max = r.libs_count * r.cfg->runs * QB_SCENARIO_LIST_MAX;
+	r.results = qb_xcalloc(r.max, sizeof(*r.results));
+	r.entries = qb_xcalloc(r.max, sizeof(*r.entries));
 	qb_catch_interrupts();
 	mention_leftovers(&r);
 	open_server(&r, &err);

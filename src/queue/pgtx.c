@@ -39,6 +39,7 @@ struct qb_queue {
 	PGconn **lane;          /* consumer: one per slot; producer: lane[0] */
 	PGconn *listener;       /* lane[0] when there is one lane */
 	int64_t run_no;         /* with cfg.ledger */
+	int woken;              /* the last wait ended by a notification */
 };
 
 static const char setup_sql[] =
@@ -322,6 +323,7 @@ static int pgtx_wait(struct qb_queue *q, uint64_t deadline_ns, int takes_jobs, s
 {
 	uint64_t now = qb_now_ns(), until = deadline_ns;
 
+	q->woken = 0;
 	if (!takes_jobs) {
 		qb_sleep_until_ns(deadline_ns);
 		return 0;
@@ -330,7 +332,13 @@ static int pgtx_wait(struct qb_queue *q, uint64_t deadline_ns, int takes_jobs, s
 		until = now + q->env.poll_ns;
 	int rc = qb_pg_wait(q->listener, until, -1, NULL, err);
 
+	q->woken = rc > 0 && (rc & QB_PG_WAKE_NOTIFY);
 	return rc < 0 ? rc : 0;
+}
+
+static int pgtx_woken(struct qb_queue *q)
+{
+	return q->woken;
 }
 
 static int pgtx_census(struct qb_queue *q, struct qb_queue_census *out, struct qb_err *err)
@@ -399,6 +407,7 @@ const struct qb_queue_ops qb_queue_pgtx = {
 	.fail = pgtx_fail,
 	.release = pgtx_release,
 	.wait = pgtx_wait,
+	.woken = pgtx_woken,
 	.census = pgtx_census,
 	.outcomes = pgtx_outcomes,
 };

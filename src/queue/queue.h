@@ -147,6 +147,12 @@ struct qb_queue_ops {
 	 */
 	int (*wait)(struct qb_queue *q, uint64_t deadline_ns, int takes_jobs, struct qb_err *err);
 
+	/*
+	 * Consumer; NULL where the queue cannot tell. Did the last wait() end because somebody said that there may be work
+	 * (a notification, a hint in memory), and not by its time? 1 or 0.
+	 */
+	int (*woken)(struct qb_queue *q);
+
 	/* Driver: how many are where. 0 or negative. Called several times a second while draining. */
 	int (*census)(struct qb_queue *q, struct qb_queue_census *out, struct qb_err *err);
 	/* Driver, at the end: fn for each job of the run that the queue still knows, in any order, each once. */

@@ -28,6 +28,7 @@ struct qb_queue {
 	uint8_t *payload;
 	PGconn *conn;           /* driver only, opened when it first asks for outcomes */
 	struct qb_shm_effects *effects; /* worker only, with cfg.ledger */
+	int woken;              /* the last wait ended before its time */
 };
 
 /* A run that would wait for them for ever does not begin. */
@@ -236,6 +237,7 @@ static int shm_wait(struct qb_queue *q, uint64_t deadline_ns, int takes_jobs, st
 	uint64_t now = qb_now_ns(), spin_end = now + seg->cfg.spin_ns;
 
 	(void)err;
+	q->woken = 1;
 	while (takes_jobs && now < spin_end && now < deadline_ns) {
 		if (something_to_take(seg))
 			return 0;
@@ -254,11 +256,19 @@ static int shm_wait(struct qb_queue *q, uint64_t deadline_ns, int takes_jobs, st
 	}
 	if (until <= now || qb_load_relaxed32(&seg->hdr->stop) >= QB_STOP_NOW ||
 	    (takes_jobs && something_to_take(seg))) {
+		q->woken = takes_jobs && until > now;
 		qb_park_cancel(seg, q->env.seat);
 		return 0;
 	}
 	qb_park(seg, q->env.seat, until - now);
+	/* By whoever published a job, or a look at the ring in vain: both before the time was over. */
+	q->woken = qb_now_ns() < until;
 	return 0;
+}
+
+static int shm_woken(struct qb_queue *q)
+{
+	return q->woken;
 }
 
 static enum qb_outcome outcome_of_state(uint32_t state)
@@ -371,6 +381,7 @@ const struct qb_queue_ops qb_queue_shm = {
 	.fail = shm_fail,
 	.release = shm_release,
 	.wait = shm_wait,
+	.woken = shm_woken,
 	.census = shm_census,
 	.outcomes = shm_outcomes,
 };

@@ -42,6 +42,15 @@ static inline void qb_record_store32(uint8_t *p, uint32_t v)
 	p[3] = (uint8_t)(v >> 24);
 }
 
+/* arg1 of a JOB_STARTED event: how its worker came to look for a job. */
+enum qb_found {
+	QB_FOUND_UNTOLD = 0,            /* the queue does not say */
+	QB_FOUND_BUSY = 1,              /* it had just looked or worked, and had not waited */
+	QB_FOUND_WOKEN = 2,             /* its wait was ended by a notification or a hint */
+	QB_FOUND_BY_TIME = 3,           /* its wait was over by time: a poll, or a job of its own was due */
+	QB_FOUND_COUNT,
+};
+
 /* arg0 of a VERDICT event: what the plan did that is no kill of a process of ours. job_id is its number. */
 enum qb_fault_act {
 	QB_FAULT_STOPPED = 1,           /* slot_idx = seat, arg1 = pid */

@@ -39,6 +39,9 @@ struct qb_meta {
 	uint64_t seed;
 	uint32_t workers;
 	uint32_t slots;                 /* concurrent jobs of a worker */
+	uint64_t backlog;               /* jobs 1..this were put in before the first worker was there; 0: none */
+	uint64_t burst_start_ns, burst_end_ns;          /* after the start; 0, 0: none */
+	char variant[32];               /* which of several runs of one library this is: "4 processes"; "": the only one */
 	char ack[16];                   /* "durable", "shm" */
 	char ambiguous[16];             /* "retry", "park" */
 	char backoff[16];               /* "immediate", "pow4" */

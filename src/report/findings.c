@@ -20,7 +20,7 @@ struct total {
 
 static struct total total_of(const struct qb_group *g)
 {
-	struct total t = { .lib = g->lib };
+	struct total t = { .lib = g->name };
 
 	for (size_t i = 0; i < g->runs_count; i++) {
 		const struct qb_summary *s = g->runs[i]->summary;
@@ -247,11 +247,11 @@ static void put_times(struct qb_strbuf *out, const struct qb_section *s)
 		if (ns == QB_BEYOND_WATCH)
 			qb_strbuf_printf(out, "not within the %s of the watch on %s",
 					 qb_format_duration(buf, sizeof(buf), watch_ns),
-					 s->groups[g].lib);
+					 s->groups[g].name);
 		else
 			qb_strbuf_printf(out, "after %s on %s",
 					 qb_format_duration(buf, sizeof(buf), ns),
-					 s->groups[g].lib);
+					 s->groups[g].name);
 		/* How long a lease is says nothing about how fast anybody is. */
 		if (s->groups[g].runs[0]->summary->leased) {
 			leased++;
@@ -332,9 +332,13 @@ void qb_section_settings(const struct qb_section *s, struct qb_strbuf *out)
 		qb_strbuf_printf(out, "%s keys, %s processes that enqueue, seed %llu, %u worker%s", keys, processes,
 				 (unsigned long long)m->seed, m->workers, plural(m->workers));
 	} else {
-		qb_strbuf_printf(out, "%s at %u job%s/s, %u tenant%s, seed %llu, %u worker%s", buf, m->rate,
-				 plural(m->rate), m->tenants, plural(m->tenants),
-				 (unsigned long long)m->seed, m->workers, plural(m->workers));
+		qb_strbuf_printf(out, "%s at %u job%s/s, %u tenant%s, seed %llu, ", buf, m->rate, plural(m->rate), m->tenants,
+				 plural(m->tenants), (unsigned long long)m->seed);
+		if (s->lib && m->workers)
+			qb_strbuf_printf(out, "after a backlog of %llu jobs for each process",
+					 (unsigned long long)m->backlog / m->workers);
+		else
+			qb_strbuf_printf(out, "%u worker%s", m->workers, plural(m->workers));
 	}
 	if (m->slots > 1)
 		qb_strbuf_printf(out, " with %u slots each", m->slots);

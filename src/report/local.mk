@@ -2,8 +2,9 @@
 noinst_LIBRARIES += %D%/libqb-report.a
 %C%_libqb_report_a_SOURCES = \
 	%D%/again.c \
+	%D%/draw.c \
 	%D%/findings.c \
-	%D%/json.c \
+	%D%/json.c %D%/json.h %D%/json-shapes.c \
 	%D%/keytable.c %D%/keytable.h \
 	%D%/md.c \
 	%D%/model.c %D%/model.h \
@@ -11,4 +12,5 @@ noinst_LIBRARIES += %D%/libqb-report.a
 	%D%/rows.c \
 	%D%/settings.c \
 	%D%/text.c \
-	%D%/tracks.c
+	%D%/tracks.c \
+	%D%/values.c

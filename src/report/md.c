@@ -28,7 +28,7 @@ static void put_table(struct qb_strbuf *out, const struct qb_section *s)
 	qb_strbuf_add(out, "| |");
 	for (size_t c = 0; c < t.columns; c++) {
 		qb_strbuf_add(out, " ");
-		put_escaped(out, s->groups[c].lib);
+		put_escaped(out, s->groups[c].label);
 		qb_strbuf_add(out, " |");
 	}
 	qb_strbuf_add(out, "\n|---|");
@@ -91,6 +91,27 @@ static void put_keys(struct qb_strbuf *out, const struct qb_section *s)
 	qb_strbuf_free(&line);
 }
 
+/* As code: each line behind four blanks, so that nothing in it can end the block. */
+static void put_drawings(struct qb_strbuf *out, const struct qb_section *s)
+{
+	struct qb_strbuf drawn = { 0 };
+	const char *line = NULL;
+
+	qb_drawings(s, &drawn);
+	if (drawn.bytes)
+		qb_strbuf_add(out, "\n");
+	for (line = qb_strbuf_text(&drawn); *line;) {
+		size_t len = strcspn(line, "\n");
+
+		if (len)
+			qb_strbuf_add(out, "    ");
+		qb_strbuf_add_bytes(out, line, len);
+		qb_strbuf_add(out, "\n");
+		line += len + (line[len] == '\n');
+	}
+	qb_strbuf_free(&drawn);
+}
+
 static void put_runs(struct qb_strbuf *out, const struct qb_section *s)
 {
 	qb_strbuf_add(out, "\n<details><summary>Runs</summary>\n\n| run | account | directory |\n"
@@ -120,6 +141,10 @@ void qb_report_md(const struct qb_report *r, struct qb_strbuf *out)
 
 		qb_strbuf_add(out, i ? "\n## " : "## ");
 		put_escaped(out, s->scenario);
+		if (s->lib) {
+			qb_strbuf_add(out, ": ");
+			put_escaped(out, s->lib);
+		}
 		qb_strbuf_add(out, "\n\n");
 		qb_section_settings(s, &line);
 		qb_strbuf_add(&line, ". ");
@@ -129,6 +154,7 @@ void qb_report_md(const struct qb_report *r, struct qb_strbuf *out)
 		qb_strbuf_clear(&line);
 		put_table(out, s);
 		put_keys(out, s);
+		put_drawings(out, s);
 		qb_findings(s, &line);
 		qb_strbuf_add(out, "\n");
 		put_escaped(out, qb_strbuf_text(&line));

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The table that text and Markdown show: a section for each scenario, a column for each library, a
- * row for each number.  Several runs of a library share a cell: median and range.  Private to this
+ * row for each number; for a scenario with several processes a section for each library, a column for each number of
+ * them.  Several runs of a library share a cell: median and range.  Private to this
  * room.
  */
 #ifndef QB_REPORT_MODEL_H
@@ -12,15 +13,21 @@
 #define QB_CELL_BYTES 64
 #define QB_LABEL_BYTES 48
 
-/* All runs of one library under one scenario, in the order of the report. */
+#define QB_NAME_BYTES 160
+
+/* All runs of one library under one scenario (of one variant, where it has several), in the order of the report. */
 struct qb_group {
 	const char *lib;
+	const char *variant;            /* "": none */
+	char label[QB_NAME_BYTES];      /* over its column */
+	char name[QB_NAME_BYTES];       /* in a sentence */
 	const struct qb_report_entry **runs;
 	size_t runs_count;
 };
 
 struct qb_section {
 	const char *scenario;
+	const char *lib;                /* the only one, where numbers of processes are compared; else NULL */
 	struct qb_group *groups;
 	size_t groups_count;
 };
@@ -72,6 +79,36 @@ void qb_put_time_outs(struct qb_strbuf *out, const struct qb_section *s);
 struct qb_over_runs { double median, min, max; };
 /* Sorts values. count > 0. */
 struct qb_over_runs qb_over_runs(double *values, size_t count);
+
+/* values.c: what is no plain member of the summary. */
+enum qb_value {
+	QB_VALUE_BACKLOG_MAX,
+	QB_VALUE_BACKLOG_AT_END,
+	QB_VALUE_DRAIN,
+	QB_VALUE_RETRIES,
+	QB_VALUE_RETRIES_EARLY,
+	QB_VALUE_RETRIES_MISSING,
+	QB_VALUE_LATE_P50,
+	QB_VALUE_LATE_P95,
+	QB_VALUE_LATE_MAX,
+	QB_VALUE_MOST_FIRST,
+	QB_VALUE_MOST_FIRST_DUE,
+	QB_VALUE_MOST_SECOND,
+	QB_VALUE_MOST_SECOND_DUE,
+	QB_VALUE_SHARED_RATE,
+	QB_VALUE_SCALING,
+	QB_VALUE_LEAST_SHARE,
+	QB_VALUE_MOST_SHARE,
+	QB_VALUE_FAIRNESS,
+	QB_VALUE_WOKEN,
+};
+/* Of one run; NAN when it has none, INFINITY for a time that did not come to its end. */
+double qb_value(enum qb_value which, const struct qb_section *s, const struct qb_report_entry *e);
+/* Was anybody to wait for a retry? */
+int qb_retries_wait(const struct qb_summary *s);
+
+/* draw.c: lines of printable text, each whole; nothing when there is nothing to draw. */
+void qb_drawings(const struct qb_section *s, struct qb_strbuf *out);
 
 /* findings.c: what it means, in a few sentences made of the numbers; one paragraph, no newline. */
 void qb_findings(const struct qb_section *s, struct qb_strbuf *out);

@@ -19,6 +19,7 @@ enum row_kind {
 	ROW_SPREAD,                     /* median and maximum of percentiles */
 	ROW_RESUME,
 	ROW_RATE,
+	ROW_VALUE, ROW_VALUE_RATE, ROW_VALUE_TIME, ROW_VALUE_PERCENT, ROW_VALUE_COUNT,
 	ROW_LOAD, ROW_LOAD_BYTES,       /* a member of the database load, per completed job */
 	ROW_KILLS,
 	ROW_VERIFIED,
@@ -29,7 +30,7 @@ enum row_kind {
 static const struct row_def {
 	const char *label;
 	enum row_kind kind;
-	size_t off;
+	size_t off;                     /* of the kinds of VALUE: enum qb_value */
 	int only_if_any;
 } defs[] = {
 #define AT(member) offsetof(struct qb_summary, member)
@@ -71,6 +72,34 @@ static const struct row_def {
 	{ "verdict on its jobs", ROW_SPREAD, AT(verdict), 1 },
 	{ "worker's death to verdict", ROW_SPREAD, AT(death_verdict), 1 },
 	{ "parent's death to pick-up", ROW_SPREAD, AT(death_pickup), 1 },
+	{ "every process at work", ROW_HEADING, 0, 1 },
+	{ "  throughput, jobs/s", ROW_VALUE_RATE, QB_VALUE_SHARED_RATE, 1 },
+	{ "  of it per process, fewest = 1", ROW_VALUE, QB_VALUE_SCALING, 1 },
+	{ "  least share of a process", ROW_VALUE_PERCENT, QB_VALUE_LEAST_SHARE, 1 },
+	{ "  largest share", ROW_VALUE_PERCENT, QB_VALUE_MOST_SHARE, 1 },
+	{ "  fairness (1: all the same)", ROW_VALUE, QB_VALUE_FAIRNESS, 1 },
+	{ "one job at a time", ROW_HEADING, 0, 1 },
+	{ "  pick-up p50", ROW_P50, AT(share.pickup), 1 },
+	{ "  pick-up p95", ROW_P95, AT(share.pickup), 1 },
+	{ "  by a process that was woken", ROW_VALUE_PERCENT, QB_VALUE_WOKEN, 1 },
+	{ "retries", ROW_HEADING, 0, 1 },
+	{ "  begun", ROW_VALUE_COUNT, QB_VALUE_RETRIES, 1 },
+	{ "  late, p50", ROW_VALUE_TIME, QB_VALUE_LATE_P50, 1 },
+	{ "  late, p95", ROW_VALUE_TIME, QB_VALUE_LATE_P95, 1 },
+	{ "  late, the latest", ROW_VALUE_TIME, QB_VALUE_LATE_MAX, 1 },
+	{ "  begun before they were due", ROW_VALUE_COUNT, QB_VALUE_RETRIES_EARLY, 1 },
+	{ "  due and not begun", ROW_VALUE_COUNT, QB_VALUE_RETRIES_MISSING, 1 },
+	{ "  most within 100 ms, first retry", ROW_VALUE_COUNT, QB_VALUE_MOST_FIRST, 1 },
+	{ "    due so", ROW_VALUE_COUNT, QB_VALUE_MOST_FIRST_DUE, 1 },
+	{ "  most within 100 ms, second retry", ROW_VALUE_COUNT, QB_VALUE_MOST_SECOND, 1 },
+	{ "    due so", ROW_VALUE_COUNT, QB_VALUE_MOST_SECOND_DUE, 1 },
+	{ "the burst", ROW_HEADING, 0, 1 },
+	{ "  most jobs due and not finished", ROW_VALUE_COUNT, QB_VALUE_BACKLOG_MAX, 1 },
+	{ "  at its end", ROW_VALUE_COUNT, QB_VALUE_BACKLOG_AT_END, 1 },
+	{ "  from there to the usual number", ROW_VALUE_TIME, QB_VALUE_DRAIN, 1 },
+	{ "  pick-up p95 before it", ROW_P95, AT(backlog.pickup_before), 1 },
+	{ "  pick-up p95 during it", ROW_P95, AT(backlog.pickup_during), 1 },
+	{ "  pick-up p95 after it", ROW_P95, AT(backlog.pickup_after), 1 },
 	{ "throughput, jobs/s", ROW_RATE, AT(throughput_per_s), 0 },
 	{ "pick-up p50", ROW_P50, AT(pickup), 0 },
 	{ "pick-up p95", ROW_P95, AT(pickup), 0 },
@@ -94,18 +123,36 @@ static const void *member(const struct qb_report_entry *e, const struct row_def 
 	return (const char *)e->summary + d->off;
 }
 
-static double load_of(const struct qb_report_entry *e, const struct row_def *d)
+static uint64_t load_member(const struct qb_report_entry *e, const struct row_def *d)
 {
-	uint64_t n = qb_db_load_transactions(&e->load), jobs = e->summary->completed;
+	uint64_t n = qb_db_load_transactions(&e->load);
 
 	if (d->off != LOAD_TRANSACTIONS)
 		memcpy(&n, (const char *)&e->load + d->off, sizeof(n));
+	return n;
+}
+
+/* In a run of the group, even if it completed no job by which to divide. */
+static int is_known(const struct qb_group *g, const struct row_def *d)
+{
+	for (size_t i = 0; i < g->runs_count; i++)
+		if (load_member(g->runs[i], d) != QB_NOT_KNOWN)
+			return 1;
+	return 0;
+}
+
+static double load_of(const struct qb_report_entry *e, const struct row_def *d)
+{
+	uint64_t n = load_member(e, d), jobs = e->summary->completed;
+
 	return n == QB_NOT_KNOWN || jobs == 0 ? NAN : (double)n / (double)jobs;
 }
 
 /* The number of one run, NAN when it has none. */
-static double value_of(const struct qb_report_entry *e, const struct row_def *d)
+static double value_of(const struct qb_section *s, const struct qb_report_entry *e, const struct row_def *d)
 {
+	if (d->kind >= ROW_VALUE && d->kind <= ROW_VALUE_COUNT)
+		return qb_value((enum qb_value)d->off, s, e);
 	const struct qb_percentiles *p = d->kind == ROW_LOAD || d->kind == ROW_LOAD_BYTES ? NULL : member(e, d);
 
 	switch (d->kind) {
@@ -147,32 +194,41 @@ static void put_value(struct qb_strbuf *out, enum row_kind kind, double v)
 	case ROW_COUNT:
 	case ROW_FAULT:
 	case ROW_KILLS:
+	case ROW_VALUE_COUNT:
 		qb_strbuf_printf(out, "%.0f", v);
 		break;
 	case ROW_RATE:
+	case ROW_VALUE_RATE:
 		qb_strbuf_printf(out, v < 100 ? "%.1f" : "%.0f", v);
 		break;
+	case ROW_VALUE:
 	case ROW_LOAD:
 		qb_strbuf_printf(out, v < 100 ? "%.2f" : "%.0f", v);
+		break;
+	case ROW_VALUE_PERCENT:
+		qb_strbuf_printf(out, "%.1f %%", v);
 		break;
 	case ROW_LOAD_BYTES:
 		qb_strbuf_add(out, qb_format_size(buf, sizeof(buf), whole(v)));
 		break;
 	default:
-		qb_strbuf_add(out, qb_format_duration(buf, sizeof(buf), whole(v)));
+		if (isinf(v))
+			qb_strbuf_add(out, "not by the end");
+		else
+			qb_strbuf_add(out, qb_format_duration(buf, sizeof(buf), whole(v)));
 		break;
 	}
 }
 
 /* Median over the runs, and the range unless all are the same. Returns 0 when there is no value. */
-static int put_values(struct qb_strbuf *out, const struct qb_group *g, const struct row_def *d,
-		      struct qb_over_runs *o)
+static int put_values(struct qb_strbuf *out, const struct qb_section *s, const struct qb_group *g,
+		      const struct row_def *d, struct qb_over_runs *o)
 {
 	double *values = qb_xcalloc(g->runs_count, sizeof(*values));
 	size_t n = 0;
 
 	for (size_t i = 0; i < g->runs_count; i++) {
-		double v = value_of(g->runs[i], d);
+		double v = value_of(s, g->runs[i], d);
 
 		if (!isnan(v))
 			values[n++] = v;
@@ -311,9 +367,9 @@ static void put_longest(struct qb_strbuf *out, const struct qb_group *g, const s
 }
 
 /* Returns whether the cell says anything that makes the row worth its line. */
-static int put_cell(struct qb_row *row, size_t column, const struct qb_group *g,
-		    const struct row_def *d)
+static int put_cell(struct qb_row *row, size_t column, const struct qb_section *s, const struct row_def *d)
 {
+	const struct qb_group *g = &s->groups[column];
 	struct qb_over_runs o = { 0, 0, 0 };
 	struct qb_strbuf cell = { 0 };
 	int any;
@@ -332,9 +388,9 @@ static int put_cell(struct qb_row *row, size_t column, const struct qb_group *g,
 		any = qb_put_track(&cell, g, d->kind == ROW_LEASE);
 		break;
 	default:
-		any = put_values(&cell, g, d, &o);
+		any = put_values(&cell, s, g, d, &o);
 		/* A crash took the counters along: that is no zero, and no dash either. */
-		if (!any && (d->kind == ROW_LOAD || d->kind == ROW_LOAD_BYTES))
+		if (!any && (d->kind == ROW_LOAD || d->kind == ROW_LOAD_BYTES) && !is_known(g, d))
 			qb_strbuf_add(&cell, "not known");
 		if (d->kind == ROW_KILLS)
 			put_role(&cell, g);
@@ -439,8 +495,10 @@ static void add_settings(struct qb_table *t, const struct qb_section *s)
 		for (size_t r = 0; r < s->groups[g].runs_count; r++) {
 			const struct qb_meta *m = s->groups[g].runs[r]->meta;
 
+			/* What a rebuilt segment needs repeats the others. */
 			for (unsigned i = 0; qb_setting_key(m, i, key); i++)
-				add_setting(t, s, key);
+				if (strcmp(key, "segment") != 0)
+					add_setting(t, s, key);
 		}
 }
 
@@ -452,6 +510,11 @@ static int is_of_load(const struct row_def *d)
 	       d->off == offsetof(struct qb_summary, resume[QB_RESUME_NEVER_STARTED]);
 }
 
+static int is_of_whole_run(const struct row_def *d)
+{
+	return d->label[0] != ' ' && (d->kind == ROW_P50 || d->kind == ROW_P95 || d->kind == ROW_P99 || d->kind == ROW_RATE);
+}
+
 void qb_table_build(struct qb_table *t, const struct qb_section *s)
 {
 	int keys = qb_section_has_keys(s);
@@ -460,15 +523,20 @@ void qb_table_build(struct qb_table *t, const struct qb_section *s)
 	t->columns = s->groups_count;
 	for (size_t i = 0; i < sizeof(defs) / sizeof(defs[0]); i++) {
 		const struct row_def *d = &defs[i];
-
 		if (keys && is_of_load(d))
 			continue;
+		/* Where a backlog came first, times from when its jobs were due say how long it was. */
+		if (s->lib && is_of_whole_run(d))
+			continue;
+		/* One over nothing is replaced by the next. */
+		if (d->kind == ROW_HEADING && t->rows_count && t->rows[t->rows_count - 1].heading)
+			drop_row(t);
 		struct qb_row *row = add_row(t, d->label);
 		int any = 0;
 
 		row->heading = d->kind == ROW_HEADING;
 		for (size_t g = 0; g < s->groups_count; g++)
-			any |= put_cell(row, g, &s->groups[g], d);
+			any |= put_cell(row, g, s, d);
 		if (row->heading)
 			continue;
 		if (!any && d->only_if_any) {

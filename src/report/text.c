@@ -57,7 +57,7 @@ static void put_right(struct qb_strbuf *out, const char *text, size_t width, uns
 
 static size_t column_width(const struct qb_table *t, const struct qb_section *s, size_t column)
 {
-	size_t width = strlen(s->groups[column].lib);
+	size_t width = strlen(s->groups[column].label);
 
 	for (size_t i = 0; i < t->rows_count; i++) {
 		size_t len = strlen(t->rows[i].cells[column]);
@@ -73,7 +73,7 @@ static void put_part(struct qb_strbuf *out, const struct qb_table *t, const stru
 {
 	put_blanks(out, LABEL_COLUMNS);
 	for (size_t c = first; c < end; c++)
-		put_right(out, s->groups[c].lib, column_width(t, s, c), QB_CELL_PLAIN, 0);
+		put_right(out, s->groups[c].label, column_width(t, s, c), QB_CELL_PLAIN, 0);
 	qb_strbuf_add(out, "\n");
 	for (size_t i = 0; i < t->rows_count; i++) {
 		const struct qb_row *row = &t->rows[i];
@@ -217,6 +217,10 @@ void qb_report_text(const struct qb_report *r, struct qb_strbuf *out)
 
 		qb_strbuf_printf(out, "%s%s", i ? "\n" : "", r->colour ? "\033[1m" : "");
 		qb_visible_add(out, s->scenario, strlen(s->scenario));
+		if (s->lib) {
+			qb_strbuf_add(out, ": ");
+			qb_visible_add(out, s->lib, strlen(s->lib));
+		}
 		qb_strbuf_printf(out, "%s\n", r->colour ? "\033[0m" : "");
 		qb_strbuf_clear(&line);
 		qb_section_settings(s, &line);
@@ -228,6 +232,7 @@ void qb_report_text(const struct qb_report *r, struct qb_strbuf *out)
 		put_table(out, s, r->colour);
 		put_keys(out, s);
 		put_legend(out, s);
+		qb_drawings(s, out);
 		qb_strbuf_clear(&line);
 		qb_findings(s, &line);
 		put_wrapped(out, qb_strbuf_text(&line));

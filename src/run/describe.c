@@ -70,6 +70,12 @@ void qb_describe_run(struct qb_driver *d, unsigned max_attempts)
 	m->seed = sc->seed;
 	m->workers = sc->workers ? sc->workers : QB_SCENARIO_WORKERS_DEFAULT;
 	m->slots = (uint32_t)d->cfg->slots;
+	m->backlog = sc->backlog;
+	if (sc->burst.end_ns > sc->burst.start_ns) {
+		m->burst_start_ns = sc->burst.start_ns;
+		m->burst_end_ns = sc->burst.end_ns;
+	}
+	snprintf(m->variant, sizeof(m->variant), "%s", d->cfg->variant ? d->cfg->variant : "");
 	strcpy(m->ack, d->ops->flags & QB_QUEUE_IN_SEGMENT && d->cfg->ack == QB_ACK_SHM ? "shm" : "durable");
 	strcpy(m->ambiguous, !(d->ops->flags & QB_QUEUE_IN_SEGMENT) ? "retry" :
 	       d->cfg->ambiguous == QB_EFFECT_OPAQUE ? "park" :

@@ -24,6 +24,7 @@
 /* The original's rule, and the workload's: a job fails for good at its third failure. */
 #define MAX_ATTEMPTS 3
 #define TICK_NS (5 * QB_NS_PER_MS)
+#define FILL_NS (60 * QB_NS_PER_S)
 #define SAMPLE_EVERY_NS QB_NS_PER_S
 
 volatile sig_atomic_t qb_interrupted;
@@ -205,6 +206,34 @@ static int make_gate(struct qb_driver *d, struct qb_err *err)
 	return qb_gate_create(&d->gate, d->gate_path, &set, err);
 }
 
+/* Before there is anybody to take one. The jobs behind it wait until it is done. */
+static int fill_backlog(struct qb_driver *d, struct qb_err *err)
+{
+	struct qb_feeder *f = &d->feeder;
+	/* In the segment they become durable when the syncer is there. */
+	int answers = !(d->ops->flags & QB_QUEUE_NEEDS_SYNCER);
+	int rc = 0;
+
+	if (!d->sc->backlog)
+		return 0;
+	f->limit = d->sc->backlog;
+	f->start_ns = qb_now_ns();
+	uint64_t deadline = f->start_ns + FILL_NS;
+
+	while (rc == 0 && (f->next < f->limit || (answers && qb_feeder_unsettled(f)))) {
+		if (qb_interrupted)
+			return qb_err_set(err, QB_EINTR, "interrupted");
+		if (qb_now_ns() > deadline)
+			return qb_err_set(err, QB_ETIMEOUT, "only %zu of the %u jobs of the backlog could be enqueued in %.0f s",
+					  f->next, d->sc->backlog, (double)FILL_NS / 1e9);
+		qb_feeder_poll(f);
+		rc = qb_recorder_poll(&d->recorder, err);
+		if (f->next == f->limit || f->full_waits)
+			qb_sleep_ns(QB_NS_PER_MS / 4);
+	}
+	return rc;
+}
+
 static int set_up(struct qb_driver *d, struct qb_err *err)
 {
 	static const struct qb_plan nothing;
@@ -253,7 +282,9 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 		.has_syncer = (d->ops->flags & QB_QUEUE_NEEDS_SYNCER) != 0,
 	};
 	qb_faults_plan(&d->faults, d->sc);
-	rc = qb_tend_start(d, err);
+	rc = fill_backlog(d, err);
+	if (rc == 0)
+		rc = qb_tend_start(d, err);
 	/* With a gate they are ready when it is open. */
 	return rc < 0 || d->gate.shm ? rc : qb_tend_wait_ready(d, err);
 }
@@ -375,7 +406,8 @@ static void wait_start(struct qb_driver *d)
 {
 	/* The first tick of the plan is 1/rate after the start: whatever the processes still do is over by then. */
 	d->start_ns = qb_now_ns() + 20 * QB_NS_PER_MS;
-	d->feeder.start_ns = d->start_ns;
+	if (!d->sc->backlog)
+		d->feeder.start_ns = d->start_ns;
 	qb_sleep_until_ns(d->start_ns);
 }
 
@@ -393,11 +425,24 @@ static int await_server(struct qb_driver *d, struct qb_err *err)
 	return rc == 0 ? qb_server_failed(d->server, err) : rc;
 }
 
+/* Until the backlog is done, or it is time to go on; then the plan begins. */
+static int backlog_phase(struct qb_driver *d, struct qb_err *err)
+{
+	int drained, rc = qb_drive_drain(d, &drained, err);
+
+	d->in_a_hurry = 0;
+	d->feeder.limit = d->plan.count;
+	d->feeder.start_ns = qb_now_ns() + 20 * QB_NS_PER_MS;
+	return rc;
+}
+
 static int run_phases(struct qb_driver *d, struct qb_err *err)
 {
 	wait_start(d);
-	int drained = 0, ended = 1;
-	int rc = d->gate.shm ? qb_run_keys(d, &ended, err) : load_phase(d, err);
+	int drained = 0, ended = 1, rc = d->sc->backlog ? backlog_phase(d, err) : 0;
+
+	if (rc == 0)
+		rc = d->gate.shm ? qb_run_keys(d, &ended, err) : load_phase(d, err);
 
 	/* What the dead still hold was watched for as long as it is to be. */
 	d->in_a_hurry = !ended;

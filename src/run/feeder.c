@@ -30,6 +30,7 @@ int qb_feeder_open(struct qb_feeder *f, struct qb_err *err)
 	struct qb_plan_totals totals;
 
 	qb_plan_totals(f->plan, &totals);
+	f->limit = f->plan->count;
 	f->payload = qb_xmalloc(totals.payload_bytes_max + 1);
 	int rc = f->ops->open(&f->env, &f->q, err);
 
@@ -235,7 +236,7 @@ void qb_feeder_poll(struct qb_feeder *f)
 {
 	if (!f->enqueuers && !reachable(f))
 		return;
-	for (unsigned n = 0; n < PER_POLL && f->next < f->plan->count; n++) {
+	for (unsigned n = 0; n < PER_POLL && f->next < f->limit; n++) {
 		if (qb_now_ns() < intended_ns(f, f->next) || qb_event_room(f->log) < EVENT_ROOM(f))
 			break;
 		if (!f->enqueuers && !f->q)
@@ -256,7 +257,7 @@ size_t qb_feeder_unsettled(const struct qb_feeder *f)
 
 uint64_t qb_feeder_next_ns(const struct qb_feeder *f)
 {
-	return f->next < f->plan->count ? intended_ns(f, f->next) : UINT64_MAX;
+	return f->next < f->limit ? intended_ns(f, f->next) : UINT64_MAX;
 }
 
 int qb_feeder_has_news(const struct qb_feeder *f)

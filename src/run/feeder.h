@@ -24,6 +24,7 @@ struct qb_feeder {
 	uint16_t max_attempts, effect_class;
 	uint64_t start_ns;
 	size_t next;                    /* first job that was not accepted yet */
+	size_t limit;                   /* jobs from here on are held back; plan->count: none */
 	int next_is_logged;             /* its JOB_SUBMITTED is written: it was refused as full before */
 	uint64_t next_submitted_ns;
 	uint8_t *payload;

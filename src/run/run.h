@@ -53,6 +53,8 @@ struct qb_run_config {
 	uint64_t observe_ns;            /* then, for jobs that only a time-out of the queue brings back */
 	uint64_t keep_segment;          /* 1: do not remove the segment at the end */
 	uint64_t quiet, verbose;
+	int counts_statements;          /* have a private server count statements, where it can */
+	const char *variant;            /* which of several runs of a library this is, for the record; NULL: the only one */
 	int messages_fd;                /* where the processes of the run say what they have to say; 0: stderr */
 	const struct qb_meta_setting *settings; /* all of the above as the user would write them, for the record */
 	size_t settings_count;

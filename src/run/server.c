@@ -80,6 +80,32 @@ static int start_private(const struct qb_run_config *cfg, struct qb_server *s, u
 	return qb_cluster_start(&cc, &s->cluster, err);
 }
 
+/*
+ * pg_stat_statements in the private server, where its package is installed: it has to be loaded when the server starts,
+ * and only a running one can tell whether it is there.
+ */
+static int count_statements(struct qb_server *s, struct qb_err *err)
+{
+	int64_t available = 0;
+	int rc = qb_pg_query_i64(s->conn, "select count(*) from pg_available_extensions where name = 'pg_stat_statements'",
+				 &available, err);
+
+	if (rc < 0 || !available)
+		return rc;
+	rc = qb_pg_exec(s->conn, "alter system set shared_preload_libraries = 'pg_stat_statements'", err);
+	PQfinish(s->conn);
+	s->conn = NULL;
+	if (rc == 0)
+		rc = qb_cluster_stop(s->cluster, QB_CLUSTER_FAST, err);
+	if (rc == 0)
+		rc = qb_cluster_restart(s->cluster, err);
+	if (rc == 0)
+		rc = ask(s, err);
+	if (rc == 0)
+		rc = qb_pg_exec(s->conn, "create extension pg_stat_statements schema public", err);
+	return rc < 0 ? qb_err_context(err, "could not make the private server count statements") : 0;
+}
+
 /* ---- killed and started again ---- */
 
 static void kill_and_restart(struct qb_server *s, struct qb_err *err)
@@ -203,6 +229,8 @@ int qb_server_open(const struct qb_run_config *cfg, uint64_t connections, struct
 		rc = start_private(cfg, s, connections, err);
 	if (rc == 0)
 		rc = ask(s, err);
+	if (rc == 0 && s->cluster && cfg->counts_statements)
+		rc = count_statements(s, err);
 	if (rc < 0) {
 		qb_server_close(s, NULL);
 		return rc;

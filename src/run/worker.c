@@ -14,6 +14,7 @@
 #include "base/log.h"
 #include "base/rng.h"
 #include "queue/queue.h"
+#include "record/format.h"
 #include "run/gate.h"
 #include "shm/fault.h"
 #include "shm/seat.h"
@@ -48,6 +49,7 @@ struct worker {
 	struct qb_rng rng;
 	struct qb_gate gate;
 	unsigned lanes, busy;
+	enum qb_found found;            /* how it came to look for the next job */
 	struct lane *lane;
 };
 
@@ -210,7 +212,8 @@ static int fill_lanes(struct worker *w, struct qb_err *err)
 		if (rc < 0)
 			return rc;
 		l->started_ns = qb_now_ns();
-		note_job(w, QB_EV_JOB_STARTED, &l->job, l->started_ns - before, 0);
+		note_job(w, QB_EV_JOB_STARTED, &l->job, l->started_ns - before, w->found);
+		w->found = QB_FOUND_BUSY;
 		qb_count(w->p->seg, w->p->seat, QB_COUNT_STARTED, 1);
 		QB_FAULT("worker.start.after-event");
 		l->busy = 1;
@@ -259,9 +262,13 @@ static int serve(struct worker *w, struct qb_err *err)
 			return rc;
 		if (stop >= QB_STOP_NOW || (stop >= QB_STOP_DRAIN && w->busy == 0))
 			return 0;
-		rc = w->ops->wait(w->q, next_deadline(w), w->busy < w->lanes && stop == QB_STOP_NO, err);
+		int looks = w->busy < w->lanes && stop == QB_STOP_NO;
+
+		rc = w->ops->wait(w->q, next_deadline(w), looks, err);
 		if (rc < 0)
 			return rc;
+		w->found = !looks ? QB_FOUND_BY_TIME : !w->ops->woken ? QB_FOUND_UNTOLD :
+			   w->ops->woken(w->q) ? QB_FOUND_WOKEN : QB_FOUND_BY_TIME;
 	}
 }
 
@@ -311,6 +318,7 @@ int qb_worker_main(struct qb_process *p)
 			.options = getenv(QB_OPTIONS_ENV),
 		},
 		.lanes = p->seg->cfg.slots_per_worker,
+		.found = QB_FOUND_BUSY,
 	};
 
 	if (!w.ops || qb_gate_attach(&w.gate) < 0)

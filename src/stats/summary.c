@@ -224,7 +224,9 @@ int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, stru
 		qb_account(&t, out);
 		rc = all_times(&t, out, err);
 	}
-	if (rc == 0 && (qb_resume_times(&t, out) < 0 || death_times(in->trace, out) < 0))
+	if (rc == 0 && (qb_resume_times(&t, out) < 0 || death_times(in->trace, out) < 0 ||
+			qb_backlog_of(&t, &out->backlog) < 0 || qb_retries_of(&t, &out->retries) < 0 ||
+			qb_share_of(&t, &out->share) < 0))
 		rc = qb_err_errno(err, ENOMEM, "could not add up the run");
 	qb_tally_free(&t);
 	return rc;

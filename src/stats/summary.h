@@ -30,17 +30,11 @@
 #include "record/ends.h"
 #include "record/load.h"
 #include "record/meta.h"
+#include "stats/backlog.h"
 #include "stats/keytable.h"
-
-/*
- * Nearest rank, as in the original: index ceil(p * n) - 1 of the ascending samples. All 0 when
- * count is 0.
- */
-struct qb_percentiles {
-	uint64_t count;
-	uint64_t min_ns, p50_ns, p90_ns, p95_ns, p99_ns, p999_ns, max_ns;
-	double mean_ns;
-};
+#include "stats/percentile.h"
+#include "stats/retry.h"
+#include "stats/share.h"
 
 /*
  * Time to resume: from a kill to the first pick-up (job_started) of a job of that class by a
@@ -130,6 +124,9 @@ struct qb_summary {
 	double throughput_per_s;                /* completed / elapsed */
 	uint64_t commits, commit_rows;
 	struct qb_percentiles commit;           /* syncer: time of a commit */
+	struct qb_backlog backlog;
+	struct qb_retries retries;
+	struct qb_share share;
 	int reports_ambiguity, parks, resolves, leased, may_lose;       /* as in the input */
 	unsigned identities_count;
 	struct qb_identity identity[QB_IDENTITIES_MAX];
@@ -156,9 +153,6 @@ struct qb_summary_input {
  * is no error here: verified is 0 and the broken identities say why. Time O(n log n) of the events.
  */
 int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, struct qb_err *err);
-
-/* Sorts the samples in place. */
-void qb_percentiles_of(uint64_t *samples_ns, uint64_t count, struct qb_percentiles *out);
 
 const char *qb_resume_class_name(unsigned cls);         /* "never_started"; "?" for none */
 

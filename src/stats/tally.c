@@ -63,6 +63,7 @@ static void on_started(struct qb_tally *t, uint32_t job, const struct qb_trace_e
 
 	t->tries[idx].start_ns = e->t_ns;
 	t->tries[idx].flags = QB_TRY_LOGGED | QB_TRY_STARTED;
+	t->tries[idx].found = e->ev.arg1 < QB_FOUND_COUNT ? (uint32_t)e->ev.arg1 : QB_FOUND_UNTOLD;
 	t->tries[idx].failures = t->in->reports_ambiguity ? qb_word_failures(e->ev.token) : 0;
 	if (e->ev.error_class)
 		t->jobs[job].flags |= QB_TJOB_FAILS;
@@ -107,6 +108,8 @@ static void on_end(struct qb_tally *t, uint32_t job, const struct qb_trace_event
 	}
 	if (idx == QB_NO_IDX)
 		idx = add_try(t, job, ev->attempt, proc);
+	if (outcome == QB_TRY_FAILED && !told)
+		t->tries[idx].due_ns = ev->arg1;
 	end_try(&t->tries[idx], outcome, e->t_ns, told);
 }
 

@@ -61,6 +61,9 @@ struct qb_try {                         /* one attempt of one job */
 	uint8_t outcome;                /* enum qb_try_outcome */
 	uint8_t flags;                  /* enum qb_try_flag */
 	uint32_t failures;              /* of the job before it, as its start says (a queue that reports) */
+	uint64_t due_ns;                /* of the attempt after this one, which failed; 0: none, or not on record */
+	uint32_t found;                 /* enum qb_found */
+	uint32_t pad;
 };
 
 struct qb_proc {                        /* one incarnation of a seat */

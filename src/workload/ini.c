@@ -235,6 +235,29 @@ static int read_range(const char *text, uint32_t range[2])
 	return ret ? ret : read_u32(dots + 2, &range[1]);
 }
 
+/* "1, 2, 4"; QB_EPARSE also for more numbers than there is room for. */
+static int read_list(const char *text, struct qb_scenario_list *list)
+{
+	int ret = 0;
+
+	*list = (struct qb_scenario_list){ 0 };
+	while (!ret) {
+		size_t bytes = strcspn(text, ","), end = bytes;
+		char *one;
+
+		while (end > 0 && strchr(" \t", text[end - 1]))
+			end--;
+		one = qb_xasprintf("%.*s", (int)end, text);
+		ret = list->count == QB_SCENARIO_LIST_MAX ? QB_EPARSE : read_u32(one, &list->values[list->count++]);
+		free(one);
+		if (!text[bytes])
+			break;
+		text += bytes + 1;
+		text += strspn(text, " \t");
+	}
+	return ret;
+}
+
 /* Parse by type and check the range; a complaint on failure. */
 static void read_value(struct parser *p, const struct qb_key *key, const char *text, void *value)
 {
@@ -265,6 +288,9 @@ static void read_value(struct parser *p, const struct qb_key *key, const char *t
 	case QB_KEY_RANGE:
 		ret = read_range(text, value);
 		break;
+	case QB_KEY_LIST:
+		ret = read_list(text, value);
+		break;
 	case QB_KEY_VICTIM:
 		if (qb_victim_parse(text, value, &why))
 			complain(p, p->line, "%s: %s", key->name, why.text);
@@ -280,6 +306,7 @@ static void read_value(struct parser *p, const struct qb_key *key, const char *t
 			[QB_KEY_DOUBLE] = "a number",
 			[QB_KEY_DURATION] = "a duration with its unit, like 30s, 1m30s or 250ms",
 			[QB_KEY_RANGE] = "a number or a range, like 20 or 5..30",
+			[QB_KEY_LIST] = "one to eight whole numbers, like 1, 2, 4",
 		};
 
 		complain(p, p->line, "%s: \"%s\" is not %s", key->name, text, wanted[key->type]);

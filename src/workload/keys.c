@@ -11,7 +11,9 @@
 #define IN_KIND(member) offsetof(struct qb_scenario_kind, member)
 #define DAY_NS (24.0 * 3600 * 1e9)
 
-const char *const qb_section_names[] = { "scenario", "burst", "errors", "faults", "keys", "kind", NULL };
+const char *const qb_section_names[] = {
+	"scenario", "burst", "errors", "faults", "keys", "processes", "retries", "kind", NULL,
+};
 
 #define ERROR_KEY(name_, class_) \
 	{ QB_SECTION_ERRORS, name_, QB_KEY_DOUBLE, IN(error_probability[class_]), 0, 0, 1, 0 }
@@ -46,6 +48,12 @@ const struct qb_key qb_scenario_keys[] = {
 	{ QB_SECTION_KEYS, "processes", QB_KEY_U32, IN(keys.processes), 0, 1, 64, 1 },
 	{ QB_SECTION_KEYS, "watch", QB_KEY_DURATION, IN(keys.watch_ns), 0, 1e8, DAY_NS, 0 },
 
+	{ QB_SECTION_PROCESSES, "counts", QB_KEY_LIST, IN(processes.counts), 0, 1, 200, 1 },
+	{ QB_SECTION_PROCESSES, "slots", QB_KEY_U32, IN(processes.slots), 0, 0, 64, 0 },
+	{ QB_SECTION_PROCESSES, "backlog", QB_KEY_U32, IN(processes.backlog), 0, 1, 100000, 1 },
+
+	{ QB_SECTION_RETRIES, "jitter", QB_KEY_LIST, IN(retries.jitter), 0, 0, 50, 1 },
+
 	{ QB_SECTION_KIND, "weight", QB_KEY_DOUBLE, IN_KIND(weight), 0, 0, 1e6, 0 },
 	/* An hour of work, and the 64 KiB that a payload may have. */
 	{ QB_SECTION_KIND, "work_ms", QB_KEY_RANGE, IN_KIND(work_ms_min), 0, 0, 3600000, 0 },
@@ -72,6 +80,8 @@ int qb_section_applies(enum qb_section section, const struct qb_scenario *sc)
 	case QB_SECTION_BURST:
 	case QB_SECTION_ERRORS:
 	case QB_SECTION_FAULTS:
+	case QB_SECTION_PROCESSES:
+	case QB_SECTION_RETRIES:
 		return sc->shape == QB_SHAPE_LOAD;
 	case QB_SECTION_KEYS:
 		return sc->shape == QB_SHAPE_KEYS;
@@ -103,6 +113,7 @@ int qb_key_out_of_range(const struct qb_key *key, const char *value, struct qb_e
 
 int qb_key_check_range(const struct qb_key *key, const void *value, struct qb_err *err)
 {
+	const struct qb_scenario_list *list = value;
 	const uint32_t *u32 = value;
 	char text[32];
 	double number;
@@ -134,6 +145,16 @@ int qb_key_check_range(const struct qb_key *key, const void *value, struct qb_er
 			return 0;
 		qb_format_exact_duration(text, sizeof(text), *(const uint64_t *)value);
 		return qb_key_out_of_range(key, text, err);
+	case QB_KEY_LIST:
+		for (uint32_t i = 0; i < list->count; i++) {
+			snprintf(text, sizeof(text), "%u", list->values[i]);
+			if (list->values[i] < key->min || list->values[i] > key->max)
+				return qb_key_out_of_range(key, text, err);
+			for (uint32_t k = 0; k < i; k++)
+				if (list->values[k] == list->values[i])
+					return qb_err_set(err, QB_EUSAGE, "%s: %s is there twice", key->name, text);
+		}
+		return 0;
 	case QB_KEY_TEXT:
 	case QB_KEY_U64:
 	case QB_KEY_VICTIM:

@@ -17,6 +17,8 @@ enum qb_section {
 	QB_SECTION_ERRORS,
 	QB_SECTION_FAULTS,
 	QB_SECTION_KEYS,
+	QB_SECTION_PROCESSES,
+	QB_SECTION_RETRIES,
 	QB_SECTION_KIND,                /* one for each kind; the others at most once */
 	QB_SECTION_COUNT,
 };
@@ -29,6 +31,7 @@ enum qb_key_type {
 	QB_KEY_DURATION,                /* uint64_t ns */
 	QB_KEY_RANGE,                   /* uint32_t min, max side by side: "5..30", "7" is both */
 	QB_KEY_VICTIM,
+	QB_KEY_LIST,                    /* struct qb_scenario_list: "1, 2, 4"; min and max are of each number */
 };
 
 enum qb_required {

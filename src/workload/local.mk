@@ -18,6 +18,9 @@ dist_scenario_DATA = \
 	%D%/scenarios/steady_balanced.ini \
 	%D%/scenarios/steady_over.ini \
 	%D%/scenarios/burst.ini \
+	%D%/scenarios/burst_tuned.ini \
+	%D%/scenarios/multi_process.ini \
+	%D%/scenarios/retry_jitter.ini \
 	%D%/scenarios/noisy_neighbor.ini \
 	%D%/scenarios/noisy_neighbor_saturated.ini \
 	%D%/scenarios/rate_limit_pressure.ini \

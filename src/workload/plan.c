@@ -183,7 +183,7 @@ int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_
 	if (ret)
 		return ret;
 	set = qb_scenario_keyset(sc);
-	bound = sc->shape == QB_SHAPE_KEYS ? qb_keyset_jobs(&set) : jobs_bound(sc);
+	bound = sc->shape == QB_SHAPE_KEYS ? qb_keyset_jobs(&set) : jobs_bound(sc) + sc->backlog;
 	if (bound > QB_PLAN_JOBS_MAX)
 		return qb_err_set(err, QB_EUSAGE,
 				  "scenario %s asks for %llu jobs, more than the %u that a plan "
@@ -202,6 +202,8 @@ int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_
 		draw_keys(&b);
 		return 0;
 	}
+	for (i = 0; i < sc->backlog; i++)
+		draw_job(&b, 0, &plan->jobs[plan->count++]);
 	for (tick = 1; ideal_ns(sc, tick) < sc->duration_ns; tick++) {
 		if (build_tick(&b, tick)) {
 			qb_plan_free(plan);

@@ -218,12 +218,21 @@ struct qb_keyset qb_scenario_keyset(const struct qb_scenario *sc)
 	return (struct qb_keyset){ .keys = sc->keys.keys, .processes = sc->keys.processes };
 }
 
+static int has_processes(const struct qb_scenario *sc)
+{
+	return sc->processes.counts.count || sc->processes.slots || sc->processes.backlog;
+}
+
 static int section_present(const struct qb_scenario *sc, enum qb_section section)
 {
 	if (!qb_section_applies(section, sc))
 		return 0;
 	if (section == QB_SECTION_BURST)
 		return has_burst(sc);
+	if (section == QB_SECTION_PROCESSES)
+		return has_processes(sc);
+	if (section == QB_SECTION_RETRIES)
+		return sc->retries.jitter.count > 0;
 	return section != QB_SECTION_FAULTS || has_faults(sc);
 }
 
@@ -434,6 +443,9 @@ int qb_scenario_override(struct qb_scenario *sc, const struct qb_scenario_change
 		changed.seed = change->seed;
 	if (change->given & QB_GIVEN_WORKERS)
 		changed.workers = saturate(change->workers);
+	/* So many, and no other number of them. */
+	if ((change->given & QB_GIVEN_WORKERS) && changed.processes.counts.count)
+		changed.processes.counts = (struct qb_scenario_list){ 1, { changed.workers } };
 	if (changed.shape == QB_SHAPE_LOAD)
 		ret = change_faults(&changed, change, err);
 	if (!ret)
@@ -445,6 +457,7 @@ int qb_scenario_override(struct qb_scenario *sc, const struct qb_scenario_change
 
 static void print_key(const struct qb_key *key, const void *value, FILE *out)
 {
+	const struct qb_scenario_list *list = value;
 	const uint32_t *u32 = value;
 	char text[32];
 
@@ -473,6 +486,10 @@ static void print_key(const struct qb_key *key, const void *value, FILE *out)
 		break;
 	case QB_KEY_VICTIM:
 		fputs(qb_victim_name(*u32), out);
+		break;
+	case QB_KEY_LIST:
+		for (uint32_t i = 0; i < list->count; i++)
+			fprintf(out, "%s%u", i ? ", " : "", list->values[i]);
 		break;
 	}
 	fputc('\n', out);
@@ -506,6 +523,10 @@ int qb_scenario_print(const struct qb_scenario *sc, FILE *out)
 		print_section(sc, QB_SECTION_FAULTS, 0, out);
 	if (sc->shape == QB_SHAPE_KEYS)
 		print_section(sc, QB_SECTION_KEYS, 0, out);
+	if (has_processes(sc))
+		print_section(sc, QB_SECTION_PROCESSES, 0, out);
+	if (sc->retries.jitter.count)
+		print_section(sc, QB_SECTION_RETRIES, 0, out);
 	for (i = 0; i < sc->kinds_count; i++)
 		print_section(sc, QB_SECTION_KIND, i, out);
 	errno = 0;

@@ -2,8 +2,9 @@
 /*
  * A scenario: what is asked of a queue, and what is done to its processes meanwhile.
  *
- * Written as an INI file with the sections [scenario], [burst], [errors], [faults] and one [kind
- * NAME] for each kind of job; a section of its own, like [keys], gives it another shape than a load. Those in src/workload/scenarios/ are built in; a file of the user's
+ * Written as an INI file with the sections [scenario], [burst], [errors], [faults], [processes],
+ * [retries] and one [kind NAME] for each kind of job; a section of its own, like [keys], gives it
+ * another shape than a load. Those in src/workload/scenarios/ are built in; a file of the user's
  * own is as good. Plain values: copy with "=", nothing to free.
  */
 #ifndef QB_WORKLOAD_SCENARIO_H
@@ -72,6 +73,28 @@ struct qb_scenario_keys {
 	uint64_t watch_ns;              /* after the last kill: how long what the dead held is waited for, at most */
 };
 
+/* Numbers that a scenario goes through, one run of each library for each. */
+#define QB_SCENARIO_LIST_MAX 8
+struct qb_scenario_list {
+	uint32_t count;                 /* 0: none */
+	uint32_t values[QB_SCENARIO_LIST_MAX];
+};
+
+/*
+ * Several processes on one queue: for each count of them a backlog is put in before the first one is there, and when
+ * it is done the jobs of the plan come at the scenario's rate. No such thing: counts.count 0.
+ */
+struct qb_scenario_processes {
+	struct qb_scenario_list counts;
+	uint32_t slots;                 /* of each process; 0: as the command line says */
+	uint32_t backlog;               /* jobs for each process */
+};
+
+/* Retries after n^4 s, spread by each of these percentages up and down. No such thing: jitter.count 0. */
+struct qb_scenario_retries {
+	struct qb_scenario_list jitter;
+};
+
 struct qb_scenario {
 	char name[64];                  /* as it was asked for: an alias keeps its own */
 	char summary[160];
@@ -88,6 +111,9 @@ struct qb_scenario {
 	struct qb_scenario_kind kinds[QB_SCENARIO_KINDS_MAX];
 	struct qb_scenario_faults faults;
 	struct qb_scenario_keys keys;
+	struct qb_scenario_processes processes;
+	struct qb_scenario_retries retries;
+	uint32_t backlog;               /* of one run: jobs that the plan puts at its beginning; not in a file */
 };
 
 /* "" for none, "rate_limit", "transient", "permanent". */

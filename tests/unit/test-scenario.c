@@ -189,6 +189,15 @@ static const struct bad {
 	{ FAULTS("kills = 1\nvictim = pool\nend = 1s\n"), ":5: section [faults] must say start" },
 	{ HEAD KIND "weight = 0\n[kind b]\nweight = 0\n",
 	  ":6: the weights of all kinds add up to 0" },
+	/* Lists. */
+	{ HEAD KIND "[processes]\ncounts = 1, 2\n", ":5: section [processes] must say backlog" },
+	{ HEAD KIND "[processes]\nbacklog = 9\ncounts = 1,,2\n", ":7: counts: \"1,,2\" is not one to eight whole numbers" },
+	{ HEAD KIND "[processes]\nbacklog = 9\ncounts = 1,\n", ":7: counts: \"1,\" is not one to eight whole numbers" },
+	{ HEAD KIND "[processes]\nbacklog = 9\ncounts =\n", ":7: counts: \"\" is not one to eight whole numbers" },
+	{ HEAD KIND "[processes]\ncounts = 1,2,3,4,5,6,7,8,9\n", ":6: counts: \"1,2,3,4,5,6,7,8,9\" is not one to eight" },
+	{ HEAD KIND "[processes]\ncounts = 1, 0\n", ":6: counts: 0 is out of range (1 to 200)" },
+	{ HEAD KIND "[processes]\ncounts = 4, 4\n", ":6: counts: 4 is there twice" },
+	{ HEAD KIND "[retries]\njitter = 0, 51\n", ":6: jitter: 51 is out of range (0 to 50)" },
 	{ HEAD KIND "weight = -1\n", ":5: weight: -1 is out of range (0 to 1000000)" },
 	{ HEAD KIND "work_ms = 9..8\n", ":5: work_ms: 9..8 begins above its end" },
 	{ HEAD KIND "work_ms = 1..3600001\n",
@@ -283,7 +292,7 @@ START_TEST(every_builtin_loads_and_round_trips)
 		ck_assert_mem_eq(&sc, &again, sizeof(sc));
 		free(text);
 	}
-	ck_assert_uint_eq(i, 13);
+	ck_assert_uint_eq(i, 16);
 }
 END_TEST
 

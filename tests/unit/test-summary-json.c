@@ -71,6 +71,20 @@ static void setup(void)
 		.set = { .keys = 7, .processes = 3 }, .holders = 7, .killed = 6, .again = 5, .watch_ns_max = 4000 * MS,
 		.again_ns_median = 3 * MS, .row[QB_KEY_QUEUED] = { .requests = 21, .accepted = 1, .refused = 20 },
 	};
+	sum.backlog = (struct qb_backlog){
+		.step_ns = 100 * MS, .samples_count = 3, .samples = { 1, 5, 2 }, .max = 5, .max_at_ns = 150 * MS,
+		.has_burst = 1, .burst_start_ns = 1000 * MS, .burst_end_ns = 2500 * MS, .before = 2, .at_end = 4,
+		.drain_ns = QB_BEYOND_WATCH,
+	};
+	sum.retries = (struct qb_retries){ .count = 7, .missing = 1, .most_in_window = 3, .rounds_count = 1 };
+	sum.retries.rounds[0] = (struct qb_retry_round){
+		.count = 7, .from_ns = 950 * MS, .width_ns = 50 * MS, .bins_count = 2, .policy_bins = { 4, 3 },
+		.spacing_bins = { 1, 6 },
+	};
+	sum.share = (struct qb_share){
+		.processes = 2, .served = 2, .window_ns = 500 * MS, .jobs = 30, .throughput_per_s = 60, .least = 10,
+		.most = 20, .fairness = 0.9, .woken = 4,
+	};
 	sum.elapsed_ns = 8500 * MS;
 	sum.throughput_per_s = 74.5;
 	sum.identities_count = 1;
@@ -191,6 +205,36 @@ START_TEST(times_are_in_the_unit_of_their_key)
 	ck_assert(number(r, "time_to_resume_ms.in_flight_first.watch_ms") == 9800);
 	ck_assert(number(r, "time_to_resume_ms.in_flight_first.watch_min_ms") == 9700);
 	ck_assert(number(r, "database.wal_bytes") == 4096);
+}
+END_TEST
+
+START_TEST(backlog_retries_and_share_are_there)
+{
+	json_t *r;
+
+	render();
+	r = run(0, 0);
+	ck_assert(number(r, "backlog.most") == 5);
+	ck_assert(number(r, "backlog.step_ms") == 100);
+	ck_assert_uint_eq(json_array_size(at(r, "backlog.samples")), 3);
+	ck_assert(number(r, "backlog.burst.from_s") == 1);
+	ck_assert(number(r, "backlog.burst.to_s") == 2.5);
+	ck_assert(number(r, "backlog.burst.usual") == 2);
+	ck_assert(json_is_null(at(r, "backlog.burst.drain_ms")));
+	ck_assert(number(r, "retries.count") == 7);
+	ck_assert(number(r, "retries.missing") == 1);
+	ck_assert(number(r, "retries.most_within_100_ms") == 3);
+	r = json_array_get(at(r, "retries.after_failure"), 0);
+	ck_assert(number(r, "histogram.from_ms") == 950);
+	ck_assert(number(r, "histogram.width_ms") == 50);
+	ck_assert_uint_eq(json_array_size(at(r, "histogram.spacing")), 2);
+	ck_assert(json_integer_value(json_array_get(at(r, "histogram.spacing"), 1)) == 6);
+	r = run(0, 0);
+	ck_assert(number(r, "share.throughput_per_s") == 60);
+	ck_assert(number(r, "share.least") == 10);
+	ck_assert(number(r, "share.fairness") == 0.9);
+	/* A report of this run alone has nothing to compare it with. */
+	ck_assert(json_is_null(at(r, "share.scaling")));
 }
 END_TEST
 
@@ -379,6 +423,7 @@ int main(void)
 	tcase_add_test(values, the_version_comes_first);
 	tcase_add_test(values, each_count_has_its_own_key);
 	tcase_add_test(values, times_are_in_the_unit_of_their_key);
+	tcase_add_test(values, backlog_retries_and_share_are_there);
 	tcase_add_test(values, what_is_not_known_is_null);
 	tcase_add_test(values, settings_identities_and_versions_are_there);
 	tcase_add_test(values, runs_are_grouped_and_ranged);
