@@ -213,7 +213,7 @@ static int fill_lanes(struct worker *w, struct qb_err *err)
 			return rc;
 		l->started_ns = qb_now_ns();
 		note_job(w, QB_EV_JOB_STARTED, &l->job, l->started_ns - before, w->found);
-		w->found = QB_FOUND_BUSY;
+		w->found = w->ops->woken ? QB_FOUND_BUSY : QB_FOUND_UNTOLD;
 		qb_count(w->p->seg, w->p->seat, QB_COUNT_STARTED, 1);
 		QB_FAULT("worker.start.after-event");
 		l->busy = 1;
@@ -267,8 +267,8 @@ static int serve(struct worker *w, struct qb_err *err)
 		rc = w->ops->wait(w->q, next_deadline(w), looks, err);
 		if (rc < 0)
 			return rc;
-		w->found = !looks ? QB_FOUND_BY_TIME : !w->ops->woken ? QB_FOUND_UNTOLD :
-			   w->ops->woken(w->q) ? QB_FOUND_WOKEN : QB_FOUND_BY_TIME;
+		w->found = !w->ops->woken ? QB_FOUND_UNTOLD :
+			   looks && w->ops->woken(w->q) ? QB_FOUND_WOKEN : QB_FOUND_BY_TIME;
 	}
 }
 
@@ -318,9 +318,9 @@ int qb_worker_main(struct qb_process *p)
 			.options = getenv(QB_OPTIONS_ENV),
 		},
 		.lanes = p->seg->cfg.slots_per_worker,
-		.found = QB_FOUND_BUSY,
 	};
 
+	w.found = w.ops && w.ops->woken ? QB_FOUND_BUSY : QB_FOUND_UNTOLD;
 	if (!w.ops || qb_gate_attach(&w.gate) < 0)
 		return 1;
 	qb_rng_init(&w.rng, p->seg->cfg.seed * 4096 + p->seat + ((uint64_t)p->incarnation << 32), "worker");
