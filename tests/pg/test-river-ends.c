@@ -481,6 +481,30 @@ START_TEST(late_result_of_a_zombie_is_accepted_by_the_library_and_refused_by_the
 }
 END_TEST
 
+/* The same within one process: its own next attempt is somebody else, too. */
+START_TEST(late_result_of_an_earlier_attempt_in_the_same_process)
+{
+	struct qb_queue_job first, second;
+	struct bench b;
+	int fixed = _i;
+
+	river_open(&b, "again", fixed ? SOON ":completer=sync:fence=fixed" : SOON ":completer=sync", 2);
+	enqueue(&b, 1, 3);
+	struct qb_river_worker *w = river_worker(&b);
+
+	river_start(w, 0, &first);
+	pgtest_exec(b.w.db, "update " JOBS " set state = 'available'");
+	river_start(w, 1, &second);
+	ck_assert_uint_eq(second.token, first.token);
+	ck_assert_uint_eq(second.attempt, 2);
+	ck_assert_int_eq(river_complete(w, &first), fixed ? QB_EFENCED : 0);
+	ck_assert_int_eq(river_complete(w, &second), fixed ? 0 : QB_EFENCED);
+	qb_river_worker_close(w);
+	ck_assert_int_eq(rows(&b, "state = 'completed' and attempt = 2"), 1);
+	bench_close(&b);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("river-ends");
@@ -500,6 +524,7 @@ int main(void)
 	tcase_add_test(tc, thread_writes_what_it_is_given_by_itself);
 	tcase_add_test(tc, kill_loses_what_was_not_flushed_and_close_does_not);
 	tcase_add_loop_test(tc, late_result_of_a_zombie_is_accepted_by_the_library_and_refused_by_the_fixed_fence, 0, 2);
+	tcase_add_loop_test(tc, late_result_of_an_earlier_attempt_in_the_same_process, 0, 2);
 	suite_add_tcase(suite, tc);
 	return pgtest_main(suite);
 }
