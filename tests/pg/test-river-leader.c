@@ -199,6 +199,23 @@ START_TEST(leader_that_cannot_renew_steps_down_before_the_lease_ends)
 }
 END_TEST
 
+/* What is asked before each statement of the maintenance, by the clock alone: the elector may hang. */
+START_TEST(trust_ends_by_the_clock_the_term_or_the_stop)
+{
+	struct qb_river_leader l = { .lock = PTHREAD_MUTEX_INITIALIZER, .term = 3 };
+
+	ck_assert(!qb_river_leads(&l, 3));
+	l.trusted_until_ns = qb_now_ns() + DAY;
+	ck_assert(qb_river_leads(&l, 3));
+	ck_assert(!qb_river_leads(&l, 2));
+	l.trusted_until_ns = qb_now_ns() - 1;
+	ck_assert(!qb_river_leads(&l, 3));
+	l.trusted_until_ns = qb_now_ns() + DAY;
+	l.stop_maintainer = true;
+	ck_assert(!qb_river_leads(&l, 3));
+}
+END_TEST
+
 START_TEST(unlogged_lease_does_not_outlive_the_server)
 {
 	struct qb_cluster_config config = { .base_dir = pgtest_base, .not_durable = true };
@@ -326,6 +343,7 @@ int main(void)
 	tcase_add_test(tc, who_lost_the_lease_leaves_it_alone);
 	tcase_add_test(tc, lease_that_has_run_out_is_not_renewed);
 	tcase_add_test(tc, leader_that_cannot_renew_steps_down_before_the_lease_ends);
+	tcase_add_test(tc, trust_ends_by_the_clock_the_term_or_the_stop);
 	tcase_add_test(tc, unlogged_lease_does_not_outlive_the_server);
 	tcase_add_test(tc, who_never_stands_for_election_listens_all_the_same);
 	tcase_add_test(tc, stop_does_not_wait_for_a_statement);
