@@ -38,6 +38,7 @@ const struct qb_river_upkeep qb_river_upkeep_default = {
 	.batch_pause_max_ns = 1 * S,
 	.batch = 10000,
 	.batch_reduced = 1000,
+	.timeout_ms = 30000,
 	.schedule_ns = RIVER_SCHEDULER_INTERVAL_NS,
 	.rescue_ns = 30 * S,
 	.clean_ns = 30 * S,

@@ -39,7 +39,8 @@ struct qb_river_upkeep {
 	uint64_t batch_pause_min_ns;    /* BatchBackoffMin, BatchBackoffMax: after a full batch */
 	uint64_t batch_pause_max_ns;
 	uint32_t batch;                 /* BatchSizeDefault */
-	uint32_t batch_reduced;         /* BatchSizeReduced: after three time-outs within ten minutes */
+	uint32_t batch_reduced;         /* BatchSizeReduced: of a service after three time-outs within ten minutes */
+	uint32_t timeout_ms;            /* TimeoutDefault: of each statement */
 
 	uint64_t schedule_ns;           /* JobSchedulerIntervalDefault: period, and how far it looks ahead */
 	uint64_t rescue_ns;             /* JobRescuerIntervalDefault */
@@ -83,6 +84,7 @@ struct qb_river_status {
 	uint64_t denied;                        /* attempts while another one led */
 	uint64_t renewed;
 	uint64_t rounds[RIVER_SERVICES];        /* completed */
+	bool reduced[RIVER_SERVICES];           /* has gone over to smaller batches */
 	uint64_t errors;
 	uint64_t scheduled, conflicts;          /* jobs: made available; discarded by the scheduler */
 	uint64_t rescued[3];                    /* retryable, discarded, cancelled: decided, as River counts them */
@@ -120,9 +122,7 @@ struct qb_river_hand {
 	unsigned idx;                   /* in busy_fd[] */
 	PGconn *conn;
 	struct qb_rng rng;
-	uint32_t batch;                 /* as of now */
-	unsigned timeouts;              /* in a row */
-	uint64_t first_timeout_ns;
+	uint32_t batch;                 /* of the service that it runs */
 };
 
 /* Does the term last, and is the lease trusted? Asked before each statement. */

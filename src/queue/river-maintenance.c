@@ -10,14 +10,21 @@
 #include "shm/status.h"
 
 #define CONNECT_NS (10 * QB_NS_PER_S)
-#define STATEMENT_TIMEOUT_MS 30000              /* TimeoutDefault, JobCleanerTimeoutDefault */
 #define REINDEX_TIMEOUT_MS 60000                /* ReindexerTimeoutDefault */
 #define BREAKER_TIMEOUTS 3
 #define BREAKER_WINDOW_NS (600 * QB_NS_PER_S)
 
+/* Of a service, for as long as the process lives (ReducedBatchSizeBreaker). */
+struct breaker {
+	uint32_t batch;
+	unsigned timeouts;                      /* in a row */
+	uint64_t first_ns;                      /* of them */
+};
+
 /* One term of the maintainer. */
 struct term {
 	struct qb_river_hand hand;
+	struct breaker *breakers;               /* of each service */
 	uint64_t next_ns[RIVER_SERVICES];       /* CLOCK_MONOTONIC */
 	uint64_t *periodic_ns;                  /* CLOCK_REALTIME; of each periodic job */
 };
@@ -82,21 +89,27 @@ int qb_river_hand_query(struct qb_river_hand *h, const char *sql, const struct q
 	return rc;
 }
 
-/* After three time-outs in a row, within ten minutes, batches stay small for as long as this process lives. */
-static void count_timeout(struct qb_river_hand *h, int rc)
+/* A server that is overloaded is likely to stay so: after three time-outs in a row the batches stay small. */
+static void count_timeout(struct term *t, enum qb_river_service service, int rc)
 {
+	struct qb_river_leader *l = t->hand.l;
+	struct breaker *b = &t->breakers[service];
 	uint64_t now = qb_now_ns();
 
-	if (rc == 0 || strcmp(qb_pg_sqlstate(), "57014") != 0 || !qb_river_leads(h->l, h->term)) {
-		h->timeouts = 0;
+	if (rc == 0)
+		b->timeouts = 0;
+	if (rc == 0 || strcmp(qb_pg_sqlstate(), "57014") != 0)
 		return;
+	if (b->timeouts == 0 || now - b->first_ns > BREAKER_WINDOW_NS) {
+		b->first_ns = now;
+		b->timeouts = 0;
 	}
-	if (h->timeouts == 0 || now - h->first_timeout_ns > BREAKER_WINDOW_NS) {
-		h->first_timeout_ns = now;
-		h->timeouts = 0;
-	}
-	if (++h->timeouts == BREAKER_TIMEOUTS)
-		h->batch = h->l->u.batch_reduced;
+	if (++b->timeouts < BREAKER_TIMEOUTS)
+		return;
+	b->batch = l->u.batch_reduced;
+	pthread_mutex_lock(&l->lock);
+	l->status.reduced[service] = true;
+	pthread_mutex_unlock(&l->lock);
 }
 
 /* CLOCK_MONOTONIC for an instant of CLOCK_REALTIME that is near. */
@@ -158,15 +171,16 @@ static void run_due(struct term *t, enum qb_river_service service)
 	uint64_t at_ns = t->next_ns[service];
 	int rc = 0;
 
+	h->batch = t->breakers[service].batch;
 	if (!h->conn)
-		rc = qb_river_hand_open(h, "qbench maintenance", STATEMENT_TIMEOUT_MS, &err);
+		rc = qb_river_hand_open(h, "qbench maintenance", u->timeout_ms, &err);
 	if (rc == 0)
 		rc = run_service(t, service, &err);
 	if (service != RIVER_PERIODIC_ENQUEUER)
 		t->next_ns[service] = next_tick(at_ns, period_ns[service]);
 	else if (rc < 0)
 		t->next_ns[service] = qb_now_ns() + u->backoff_ns;
-	count_timeout(h, rc);
+	count_timeout(t, service, rc);
 	if (rc < 0) {
 		/* Cancelled, because the term is over: no fault. */
 		if (qb_river_leads(h->l, h->term))
@@ -237,9 +251,9 @@ static enum qb_river_service soonest(const struct term *t)
 	return best;
 }
 
-static void work_term(struct qb_river_leader *l, uint64_t number, uint32_t *batch)
+static void work_term(struct qb_river_leader *l, uint64_t number, struct breaker *breakers)
 {
-	struct term t = { .hand = { .l = l, .term = number, .idx = 0, .batch = *batch } };
+	struct term t = { .hand = { .l = l, .term = number, .idx = 0 }, .breakers = breakers };
 	struct qb_river_hand reindexer = { .l = l, .term = number, .idx = 1 };
 	struct qb_err err = { 0 };
 	pthread_t thread;
@@ -264,15 +278,16 @@ static void work_term(struct qb_river_leader *l, uint64_t number, uint32_t *batc
 		pthread_join(thread, NULL);
 	qb_river_hand_close(&t.hand);
 	free(t.periodic_ns);
-	*batch = t.hand.batch;
 }
 
 void *qb_river_maintainer_main(void *leader)
 {
 	struct qb_river_leader *l = leader;
-	uint32_t batch = l->u.batch;
+	struct breaker breakers[RIVER_SERVICES] = { 0 };
 	uint64_t done = 0;
 
+	for (unsigned i = 0; i < RIVER_SERVICES; i++)
+		breakers[i].batch = l->u.batch;
 	for (;;) {
 		pthread_mutex_lock(&l->lock);
 		while (!l->stop_maintainer && (l->term == done || !l->trusted_until_ns))
@@ -283,6 +298,6 @@ void *qb_river_maintainer_main(void *leader)
 		pthread_mutex_unlock(&l->lock);
 		if (stop)
 			return NULL;
-		work_term(l, done, &batch);
+		work_term(l, done, breakers);
 	}
 }

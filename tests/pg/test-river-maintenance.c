@@ -101,6 +101,34 @@ START_TEST(full_batch_is_followed_by_another)
 }
 END_TEST
 
+/* The scheduler alone runs into its time-out, again and again; the others go on as before. */
+START_TEST(service_that_times_out_three_times_takes_smaller_batches)
+{
+	struct client k;
+	struct river r;
+
+	river_begin(&r, "breaker");
+	r.u.timeout_ms = 400;
+	r.u.schedule_ns = r.u.rescue_ns = 20 * QB_NS_PER_MS;
+	r.u.batch = 3;
+	r.u.batch_reduced = 1;
+	river_sql(&r, INSERT "scheduled_at) values ('x', '{}', 25, 'q', 'scheduled', now())");
+	river_sql(&r, "begin; select 1 from $S.river_job for update");
+	client_init(&k, &r, "a");
+	client_start(&k, &r);
+	ck_until(look(&k)->reduced[RIVER_SCHEDULER], 20);
+	ck_assert_uint_ge(k.s.errors, 3);
+	ck_has(k.s.last_error, "57014");
+	ck_assert_uint_eq(k.s.rounds[RIVER_SCHEDULER], 0);
+	ck_until(look(&k)->rounds[RIVER_RESCUER] >= 3, 20);
+	ck_assert(!k.s.reduced[RIVER_RESCUER]);
+	river_sql(&r, "rollback");
+	ck_until(look(&k)->scheduled == 1, 20);
+	qb_river_leader_stop(k.l);
+	river_end(&r);
+}
+END_TEST
+
 /* ---- rescuer ---- */
 
 #define STUCK INSERT "attempt, attempted_at, created_at, scheduled_at, metadata, errors) values "
@@ -345,6 +373,7 @@ int main(void)
 	tcase_add_test(tc, scheduler_looks_five_seconds_ahead);
 	tcase_add_test(tc, scheduler_discards_what_lost_its_unique_key);
 	tcase_add_test(tc, full_batch_is_followed_by_another);
+	tcase_add_test(tc, service_that_times_out_three_times_takes_smaller_batches);
 	tcase_add_test(tc, rescuer_decides_as_river_does);
 	tcase_add_test(tc, lease_is_the_horizon_of_the_rescuer);
 	tcase_add_loop_test(tc, maintenance_rescuer_stale_selection, 0, 4);
