@@ -47,7 +47,10 @@ static void check_taken(const struct qb_scenario *sc)
 	text = fuzz_output_text(&printed, &bytes);
 	FUZZ_MUST(bytes == first_bytes && !memcmp(text, first, bytes));
 	free(first);
-	if ((double)sc->rate * ((double)sc->duration_ns / 1e9) * sc->burst.multiplier > JOBS_MAX)
+	struct qb_keyset set = qb_scenario_keyset(sc);
+
+	if (qb_keyset_jobs(&set) > JOBS_MAX ||
+	    (double)sc->rate * ((double)sc->duration_ns / 1e9) * sc->burst.multiplier > JOBS_MAX)
 		return;
 	if (qb_plan_build(sc, &plan, &err) == 0) {
 		for (size_t i = 0; i < plan.count; i++)
