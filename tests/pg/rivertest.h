@@ -201,8 +201,8 @@ static inline void heard_nothing(struct river *r, PGconn *db, const char *topic)
 	struct qb_err err = { 0 };
 
 	qb_arg_text(&a, qb_river_channel(r->schema, topic, channel, sizeof(channel)));
-	ck_ok(qb_pg_query(db, "select pg_notify($1::text, 'last')", a.n, NULL, a.values, a.lengths, a.formats, 0, NULL, &err),
-	      err);
+	ck_ok(qb_pg_query(db, "select pg_notify($1::text, 'last')", a.n, NULL, a.values, a.lengths, a.formats, 0, NULL,
+			  &err), err);
 	payload = heard(db, 1);
 	ck_assert_str_eq(payload, "last");
 	free(payload);

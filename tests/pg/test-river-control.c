@@ -45,8 +45,8 @@ static void stop_hearing(struct client *k)
 }
 
 #define QUEUE "insert into $S.river_queue (name, created_at, updated_at) values "
-#define INSERT "insert into $S.river_job (kind, args, max_attempts, queue, state, attempt, scheduled_at, attempted_at," \
-	" finalized_at) values "
+#define INSERT "insert into $S.river_job (kind, args, max_attempts, queue, state, attempt, scheduled_at," \
+	" attempted_at, finalized_at) values "
 
 START_TEST(pause_and_resume_reach_another_process)
 {
@@ -157,7 +157,8 @@ START_TEST(cancel_ends_what_does_not_run_and_marks_what_does)
 	river_sql(&r, INSERT
 		  "('x', '{}', 25, 'q', 'available', 0, now(), null, null),"
 		  "('x', '{}', 25, 'q', 'scheduled', 0, now(), null, null),"
-		  "('x', '{}', 25, 'q', 'retryable', 1, now(), now(), null), ('x', '{}', 25, 'q', 'pending', 0, now(), null, null),"
+		  "('x', '{}', 25, 'q', 'retryable', 1, now(), now(), null),"
+		  "('x', '{}', 25, 'q', 'pending', 0, now(), null, null),"
 		  "('x', '{}', 25, 'q', 'running', 1, now(), now(), null),"
 		  "('x', '{}', 25, 'q', 'completed', 1, now(), now(), '2001-01-01'),"
 		  "('x', '{}', 25, 'q', 'discarded', 1, now(), now(), '2001-01-01'),"
@@ -240,8 +241,8 @@ START_TEST(retry_makes_anything_available_that_does_not_run)
 	ck_river(&r, "select attempt from $S.river_job order by id", "3 1 1 1 1 0 3");
 	ck_river(&r, "select count(*) from $S.river_job where finalized_at is not null", "0");
 	ck_river(&r, "select id from $S.river_job where scheduled_at = '2001-01-01' order by id", "6 7");
-	ck_river(&r, "select id from $S.river_job where scheduled_at between now() - interval '1 min' and now() order by id",
-		 "1 2 3 4 5");
+	ck_river(&r, "select id from $S.river_job where scheduled_at between now() - interval '1 min' and now()"
+		 " order by id", "1 2 3 4 5");
 	ck_assert_int_eq(qb_river_job_retry(r.db, r.schema, 99, state, &err), -ENOENT);
 	river_end(&r);
 }
@@ -251,11 +252,18 @@ END_TEST
 START_TEST(what_says_nothing_is_passed_over)
 {
 	static const char *const payloads[] = {
-		"", "x", "{", "{}", "[]", "{\"action\":\"pause\"}", "{\"queue\":\"default\"}", "{\"action\":7,\"queue\":\"default\"}",
-		"{\"action\":\"cancel\",\"queue\":\"default\"}", "{\"action\":\"cancel\",\"queue\":\"default\",\"job_id\":\"x\"}",
+		"", "x", "{", "{}", "[]",
+		"{\"action\":\"pause\"}",
+		"{\"queue\":\"default\"}",
+		"{\"action\":7,\"queue\":\"default\"}",
+		"{\"action\":\"dance\",\"queue\":\"default\"}",
+		"{\"action\":\"cancel\",\"queue\":\"default\"}",
+		"{\"action\":\"cancel\",\"queue\":\"default\",\"job_id\":\"x\"}",
 		"{\"action\":\"cancel\",\"queue\":\"default\",\"job_id\":99999999999999999999}",
-		"{\"action\":\"metadata_changed\",\"queue\":\"default\",\"metadata\":{}}", "{\"action\":\"dance\",\"queue\":\"default\"}",
-		"{\"action\":\"resigned\"}", "{\"action\":\"request_resign\"}", "{\"action\":\"cancel\",\"queue\":\"other\",\"job_id\":5}",
+		"{\"action\":\"cancel\",\"queue\":\"other\",\"job_id\":5}",
+		"{\"action\":\"metadata_changed\",\"queue\":\"default\",\"metadata\":{}}",
+		"{\"action\":\"resigned\"}",
+		"{\"action\":\"request_resign\"}",
 	};
 	char channel[128];
 	struct client k;
@@ -268,7 +276,8 @@ START_TEST(what_says_nothing_is_passed_over)
 			struct qb_sql_args a = { .n = 0 };
 			struct qb_err err = { 0 };
 
-			qb_arg_text(&a, qb_river_channel(r.schema, topic ? "leadership" : "control", channel, sizeof(channel)));
+			qb_river_channel(r.schema, topic ? "leadership" : "control", channel, sizeof(channel));
+			qb_arg_text(&a, channel);
 			qb_arg_text(&a, payloads[i]);
 			ck_ok(qb_pg_query(r.db, "select pg_notify($1::text, $2::text)", a.n, NULL, a.values, a.lengths,
 					  a.formats, 0, NULL, &err), err);

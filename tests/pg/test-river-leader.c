@@ -9,6 +9,7 @@
 char *pgtest_base;
 
 #define LEADER "select leader_id from $S.river_leader"
+#define EXPIRES "select (extract(epoch from expires_at) * 1000000)::bigint from $S.river_leader"
 
 START_TEST(of_two_one_leads_and_renews)
 {
@@ -20,15 +21,14 @@ START_TEST(of_two_one_leads_and_renews)
 	client_init(&b, &r, "b");
 	client_start(&a, &r);
 	ck_until(look(&a)->leading, 10);
-	int64_t expires = river_i64(&r, "select (extract(epoch from expires_at) * 1000000)::bigint from $S.river_leader");
+	int64_t expires = river_i64(&r, EXPIRES);
 
 	client_start(&b, &r);
 	ck_until(look(&b)->denied >= 3 && look(&a)->renewed >= 3, 10);
 	ck_assert(!b.s.leading && b.s.terms == 0);
 	ck_assert_uint_eq(a.s.terms, 1);
 	ck_river(&r, LEADER, "a");
-	ck_assert_int_gt(river_i64(&r, "select (extract(epoch from expires_at) * 1000000)::bigint from $S.river_leader"),
-			 expires);
+	ck_assert_int_gt(river_i64(&r, EXPIRES), expires);
 	ck_assert_msg(a.s.errors == 0 && b.s.errors == 0, "%s %s", a.s.last_error, b.s.last_error);
 	qb_river_leader_stop(b.l);
 	ck_river(&r, LEADER, "a");
@@ -259,7 +259,8 @@ START_TEST(who_never_stands_for_election_listens_all_the_same)
 	a.c.opt.elect = RIVER_ELECT_OFF;
 	ck_ok(qb_river_control_open(&a.c.control, &err), err);
 	client_start(&a, &r);
-	ck_until(qb_river_queue_pause(r.db, r.schema, "*", &err) == 0 && qb_river_control_take(a.c.control, &id, &paused), 10);
+	ck_until(qb_river_queue_pause(r.db, r.schema, "*", &err) == 0 &&
+		 qb_river_control_take(a.c.control, &id, &paused), 10);
 	ck_assert(paused);
 	look(&a);
 	ck_assert_uint_eq(a.s.terms + a.s.denied + a.s.errors, 0);

@@ -141,12 +141,14 @@ START_TEST(rescuer_decides_as_river_does)
 
 	river_begin(&r, "rescue");
 	river_sql(&r, STUCK
-		  "('known.kind', '{}', 25, 'retried', 'running', 1, now() - interval '2 h', now(), '2001-01-01', '{}', null),"
+		  "('known.kind', '{}', 25, 'retried', 'running', 1, now() - interval '2 h', now(), '2001-01-01', '{}',"
+		  "  null),"
 		  "('known.kind', '{}', 25, 'second', 'running', 2, now() - interval '2 h', now(), '2001-01-01',"
 		  "  '{\"river:rescue_count\": 3, \"mine\": [1]}', " ERR "),"
 		  "('known.kind', '{}', 25, 'not yet', 'running', 1, now() - interval '50 min', now() - interval '9 h',"
 		  "  '2001-01-01', '{}', null),"
-		  "('known.kind', '{}', 3, 'last', 'running', 3, now() - interval '2 h', now(), '2001-01-01', '{}', null),"
+		  "('known.kind', '{}', 3, 'last', 'running', 3, now() - interval '2 h', now(), '2001-01-01', '{}',"
+		  "  null),"
 		  "('known.kind', '{}', 25, 'cancel', 'running', 1, now() - interval '2 h', now(), '2001-01-01',"
 		  "  '{\"cancel_attempted_at\": \"2026-01-01T00:00:00Z\"}', null),"
 		  "('other.kind', '{}', 25, 'unknown', 'running', 1, now() - interval '2 h', now(), '2001-01-01',"
@@ -155,12 +157,14 @@ START_TEST(rescuer_decides_as_river_does)
 		  "  '{\"cancel_attempted_at\": \"2026-01-01T00:00:00Z\"}', null),"
 		  "('known.kind', '{}', 25, 'null', 'running', 1, now() - interval '2 h', now(), '2001-01-01',"
 		  "  '{\"cancel_attempted_at\": null}', null),"
-		  "('known.kind', '{}', 25, 'done', 'available', 1, now() - interval '2 h', now(), '2001-01-01', '{}', null)");
+		  "('known.kind', '{}', 25, 'done', 'available', 1, now() - interval '2 h', now(), '2001-01-01', '{}',"
+		  "  null)");
 	client_init(&k, &r, "a");
 	client_lead_once(&k, &r, RIVER_RESCUER);
 	ck_river(&r, STATES, "retryable retryable running discarded cancelled discarded cancelled retryable available");
 	ck_river(&r, "select attempt from $S.river_job order by id", "1 2 1 3 1 1 1 1 1");
-	ck_river(&r, "select queue from $S.river_job where finalized_at is not null order by id", "last cancel unknown both");
+	ck_river(&r, "select queue from $S.river_job where finalized_at is not null order by id",
+		 "last cancel unknown both");
 	/* n^4 of the recorded errors and this one, +-10 %, from the moment of the decision, which is in the error. */
 	ck_river(&r, "select extract(epoch from scheduled_at - (errors[array_upper(errors, 1)] ->> 'at')::timestamptz)"
 		 " between 0.9 and 1.1 from $S.river_job where queue = 'retried'", "t");
@@ -185,7 +189,8 @@ START_TEST(lease_is_the_horizon_of_the_rescuer)
 	river_begin(&r, "horizon");
 	river_sql(&r, STUCK
 		  "('known.kind', '{}', 25, 'q', 'running', 1, now() - interval '11 s', now(), now(), '{}', null),"
-		  "('known.kind', '{}', 25, 'q', 'running', 1, now() + interval '1 s', now() - interval '1 h', now(), '{}', null)");
+		  "('known.kind', '{}', 25, 'q', 'running', 1, now() + interval '1 s', now() - interval '1 h', now(),"
+		  "  '{}', null)");
 	client_init(&k, &r, "a");
 	k.c.opt.lease_ns = 10 * QB_NS_PER_S;
 	client_lead_once(&k, &r, RIVER_RESCUER);
@@ -212,7 +217,8 @@ START_TEST(maintenance_rescuer_stale_selection)
 
 	snprintf(schema, sizeof(schema), "stale_%d", _i);
 	river_begin(&r, schema);
-	river_sql(&r, STUCK "('known.kind', '{}', 25, 'q', 'running', 1, now() - interval '2 h', now(), now(), '{}', null)");
+	river_sql(&r, STUCK
+		  "('known.kind', '{}', 25, 'q', 'running', 1, now() - interval '2 h', now(), now(), '{}', null)");
 	client_init(&k, &r, "a");
 	k.c.opt.rescue = guard ? RIVER_RESCUE_FIXED : RIVER_RESCUE_LIBRARY;
 	river_sql(&r, "begin");
@@ -328,6 +334,8 @@ START_TEST(reindexer_rebuilds_rivers_indexes)
 }
 END_TEST
 
+#define ARTIFACTS "select count(*) from pg_class where relname ~ '_ccnew$' and relnamespace = 'artifact'::regnamespace"
+
 /* Cut off by the end of its term it cleans up: an artifact would keep all later rounds away. */
 START_TEST(reindexer_that_is_stopped_leaves_no_artifact)
 {
@@ -343,8 +351,7 @@ START_TEST(reindexer_that_is_stopped_leaves_no_artifact)
 	client_init(&k, &r, "a");
 	client_start(&k, &r);
 	ck_until(blocked(&r, "qbench reindexer"), 20);
-	ck_river(&r, "select count(*) from pg_class where relname ~ '_ccnew$' and relnamespace = 'artifact'::regnamespace",
-		 "1");
+	ck_river(&r, ARTIFACTS, "1");
 	/* The stop waits for the drop, and the drop for that transaction: it is over in a moment. */
 	pid_t pid = fork();
 
@@ -356,8 +363,7 @@ START_TEST(reindexer_that_is_stopped_leaves_no_artifact)
 	}
 	qb_river_leader_stop(k.l);
 	ck_assert_int_eq(waitpid(pid, NULL, 0), pid);
-	ck_river(&r, "select count(*) from pg_class where relname ~ '_ccnew$' and relnamespace = 'artifact'::regnamespace",
-		 "0");
+	ck_river(&r, ARTIFACTS, "0");
 	PQfinish(old);
 	river_end(&r);
 }
