@@ -181,7 +181,7 @@ static int set_with_retries(struct qb_river_completer *c, const struct qb_river_
 		}
 		if (rc >= 0)
 			return rc;
-		qb_log(tries == 1 ? QB_LOG_WARNING : QB_LOG_DEBUG, "river: %zu results could not be written: %s", count,
+		qb_log(tries == RIVER_COMPLETER_TRIES ? QB_LOG_WARNING : QB_LOG_DEBUG, "river: %zu results could not be written: %s", count,
 		       err->text);
 		pause_after(c, tries);
 	}

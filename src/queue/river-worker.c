@@ -98,7 +98,8 @@ static void lose_listener(struct qb_river_worker *w, const struct qb_err *err)
 	double s = (double)(1u << w->listener_tries % 7);
 
 	s += s * (qb_rng_unit(&w->rng) * 0.2 - 0.1);
-	qb_log(w->listener_tries ? QB_LOG_DEBUG : QB_LOG_WARNING, "river: no notifications: %s", err->text);
+	/* A server that restarts is back by the second try, and the fetch has said what there is to say. */
+	qb_log(w->listener_tries == 1 ? QB_LOG_WARNING : QB_LOG_DEBUG, "river: no notifications: %s", err->text);
 	PQfinish(w->listener);
 	w->listener = NULL;
 	w->listener_tries++;
