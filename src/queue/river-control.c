@@ -11,8 +11,9 @@
 #include "shm/status.h"
 
 #define CHANNEL_BYTES 128
-/* As River encodes it. */
-#define CONTROL_PAYLOAD "json_build_object('action', $2::text, 'queue', $1::text)::text"
+/* As Go's encoder writes it: without blanks. (What River builds in SQL, a cancellation and "resigned", has them.) */
+#define JSON_TEXT(value) "to_json(" value "::text)::text"
+#define CONTROL_PAYLOAD "'{\"action\":' || " JSON_TEXT("$2") " || ',\"queue\":' || " JSON_TEXT("$1") " || '}'"
 
 static int query(PGconn *conn, const char *schema, const char *sql, const struct qb_sql_args *a, PGresult **res,
 		 struct qb_err *err)
@@ -83,8 +84,8 @@ int qb_river_queue_set_metadata(PGconn *conn, const char *schema, const char *qu
 	return change_queue(conn, schema,
 			    "with changed as (update $S.river_queue set metadata = $2::jsonb, updated_at = now()"
 			    "   where name = $1::text returning name, metadata)"
-			    " select pg_notify($3::text, json_build_object('action', 'metadata_changed',"
-			    "   'metadata', metadata, 'queue', name)::text) from changed", &a, queue, err);
+			    " select pg_notify($3::text, '{\"action\":\"metadata_changed\",\"metadata\":' || $2::text"
+			    "   || ',\"queue\":' || " JSON_TEXT("name") " || '}') from changed", &a, queue, err);
 }
 
 static int change_job(PGconn *conn, const char *schema, const char *sql, const struct qb_sql_args *a, int64_t id,
@@ -160,8 +161,8 @@ int qb_river_request_resign(PGconn *conn, const char *schema, const char *client
 	qb_arg_text(&a, qb_river_channel(schema, "leadership", channel, sizeof(channel)));
 	qb_arg_text(&a, client_id);
 	return query(conn, schema,
-		     "select pg_notify($1::text,"
-		     " json_build_object('action', 'request_resign', 'leader_id', $2::text)::text)", &a, NULL, err);
+		     "select pg_notify($1::text, '{\"action\":\"request_resign\",\"leader_id\":' || " JSON_TEXT("$2")
+		     " || '}')", &a, NULL, err);
 }
 
 static int member_text(const char *payload, const char *name, char *buf, size_t cap)

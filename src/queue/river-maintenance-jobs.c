@@ -45,7 +45,7 @@ int qb_river_hand_notify(struct qb_river_hand *h, const char *queue, struct qb_e
 		return 0;
 	qb_arg_text(&a, qb_river_channel(h->l->c->schema, "insert", channel, sizeof(channel)));
 	qb_arg_text(&a, queue);
-	return qb_river_hand_query(h, "select pg_notify($1::text, json_build_object('queue', $2::text)::text)", &a,
+	return qb_river_hand_query(h, "select pg_notify($1::text, '{\"queue\": ' || to_json($2::text)::text || '}')", &a,
 				   NULL, err);
 }
 
