@@ -8,6 +8,7 @@ dist_doc_DATA += \
 	%D%/crash-model.md \
 	%D%/design.md \
 	%D%/effects.md \
+	%D%/interop.md \
 	%D%/memory-model.md \
 	%D%/shm-layout.md \
 	%D%/performance.md \

@@ -532,6 +532,7 @@ interop_programs = %D%/interop/river-peer
 interop_scripts = %D%/interop/river.tap
 %C%_interop_river_peer_LDADD = $(qb_queue_libs)
 EXTRA_DIST += \
+	%D%/interop/river.sh \
 	%D%/interop/river/go.mod \
 	%D%/interop/river/go.sum \
 	%D%/interop/river/jobs.go \

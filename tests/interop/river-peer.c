@@ -13,7 +13,8 @@
  *	insert ARGS [SETTING=VALUE]...  one row of any kind: kind, queue, by-args, by-queue, exclude-kind, by-period (s),
  *					fields (a,b.c: those marked unique), states (a mask), after (ms), max-attempts
  *	work COUNT SECONDS LANES [OPTIONS]      until COUNT jobs have ended (0: until SIGTERM)
- *	cancel ID, retry ID, pause QUEUE, resume QUEUE
+ *	cancel ID, retry ID, pause QUEUE, resume QUEUE, resign WHO_ASKS
+ *	listen                          what is notified in the schema, a line each, until SIGTERM
  *	sql TEXT                        rows one a line, columns separated by "|"
  */
 #include <signal.h>
@@ -210,6 +211,14 @@ static void insert(const char *args, const struct setting *s)
 	PQfinish(conn);
 }
 
+static volatile sig_atomic_t told_to_go;
+
+static void on_term(int sig)
+{
+	(void)sig;
+	told_to_go = 1;
+}
+
 /* ---- consumer ---- */
 
 struct lane {
@@ -290,14 +299,6 @@ static void serve(uint64_t *next_ns)
 	}
 }
 
-static volatile sig_atomic_t told_to_go;
-
-static void on_term(int sig)
-{
-	(void)sig;
-	told_to_go = 1;
-}
-
 static void work(unsigned count, unsigned seconds, unsigned lanes, const char *options)
 {
 	struct qb_queue_env env;
@@ -346,10 +347,37 @@ static void control(const char *what, const char *arg)
 		rc = qb_river_job_retry(conn, schema, atoll(arg), state, &err);
 	else if (strcmp(what, "pause") == 0)
 		rc = qb_river_queue_pause(conn, schema, arg, &err);
+	else if (strcmp(what, "resign") == 0)
+		rc = qb_river_request_resign(conn, schema, arg, &err);
 	else
 		rc = qb_river_queue_resume(conn, schema, arg, &err);
 	must(rc, what, &err);
 	printf("{\"event\":\"%s\",\"state\":\"%s\"}\n", what, state);
+	PQfinish(conn);
+}
+
+static void on_notify(void *ctx, const char *channel, const char *payload)
+{
+	(void)ctx;
+	printf("%s %s\n", channel, payload);
+	fflush(stdout);
+}
+
+static void listen_to_all(void)
+{
+	static const char *const topics[] = { "insert", "control", "leadership" };
+	PGconn *conn = connect_db();
+	struct qb_err err = { 0 };
+	char channel[128];
+
+	signal(SIGTERM, on_term);
+	for (unsigned i = 0; i < 3; i++)
+		must(qb_pg_listen(conn, qb_river_channel(qb_river_schema(), topics[i], channel, sizeof(channel)), &err), "listen",
+		     &err);
+	puts("{\"event\":\"ready\"}");
+	fflush(stdout);
+	while (!told_to_go)
+		must(qb_river_wait(conn, qb_now_ns() + 50 * QB_NS_PER_MS, -1, on_notify, NULL, &err), "listen", &err);
 	PQfinish(conn);
 }
 
@@ -398,8 +426,10 @@ int main(int argc, char **argv)
 	} else if (strcmp(what, "work") == 0 && argc >= 6 && atoi(argv[5]) > 0 && atoi(argv[5]) <= LANES_MAX) {
 		work((unsigned)atoi(argv[3]), (unsigned)atoi(argv[4]), (unsigned)atoi(argv[5]), argc > 6 ? argv[6] : NULL);
 	} else if (argc == 4 && (!strcmp(what, "cancel") || !strcmp(what, "retry") || !strcmp(what, "pause") ||
-				 !strcmp(what, "resume"))) {
+				 !strcmp(what, "resume") || !strcmp(what, "resign"))) {
 		control(what, argv[3]);
+	} else if (strcmp(what, "listen") == 0 && argc == 3) {
+		listen_to_all();
 	} else if (strcmp(what, "sql") == 0 && argc == 4) {
 		run_sql(argv[3]);
 	} else {

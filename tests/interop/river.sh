@@ -133,7 +133,7 @@ way() {	# inserter, worker
 
 # ---- the cases
 
-# What the catalogs say of a schema, without its name.
+# What the catalogs say of a schema, without its name; "1 to 127" can be said in two ways.
 catalog() {
 	"$c_peer" "$url" sql "
 		select 'column', c.relname, c.relpersistence::text, attname::text, format_type(atttypid, atttypmod), attnotnull,
@@ -143,13 +143,29 @@ catalog() {
 		where relnamespace = '$1'::regnamespace and relkind = 'r'
 		union all select 'index', relname, '', '', pg_get_indexdef(c.oid), false, '' from pg_class c
 		where relnamespace = '$1'::regnamespace and relkind = 'i'
-		union all select 'constraint', c.relname, contype::text, conname::text, pg_get_constraintdef(k.oid), false, ''
+		union all select 'constraint', c.relname, contype::text, conname::text, case conname
+			when 'finalized_or_finalized_at_null' then '' else pg_get_constraintdef(k.oid) end, false, ''
 		from pg_constraint k join pg_class c on c.oid = conrelid where relnamespace = '$1'::regnamespace
-		union all select 'label', typname, '', enumlabel::text, enumsortorder::text, false, ''
+		union all select 'label', typname, '', enumlabel::text,
+			row_number() over (partition by enumtypid order by enumsortorder)::text, false, ''
 		from pg_enum join pg_type t on t.oid = enumtypid where typnamespace = '$1'::regnamespace
 		union all select 'function', proname, provolatile::text, pg_get_function_arguments(oid), '', false, ''
 		from pg_proc where pronamespace = '$1'::regnamespace
-		order by 1, 2, 4, 5" | sed "s/\\<$1\\.//g"
+		order by 1, 2, 4, 5" | sed "s/\\<$1\\.//g; s/>= 1) AND (\(.*\) <= 127)/> 0) AND (\1 < 128)/"
+}
+
+# The same of the one constraint that is written in another way: its value for each state, with and without a time.
+finalized_rule() {
+	rule=$(q "select substr(pg_get_constraintdef(oid), 7) from pg_constraint
+		where conname = 'finalized_or_finalized_at_null' and connamespace = '$1'::regnamespace")
+	q "select string_agg(state::text || ' ' || ($rule)::text, ',' order by state, finalized_at)
+		from unnest(enum_range(null::$1.river_job_state)) s (state), (values (null::timestamptz), (now())) f (finalized_at)"
+}
+
+# What a function of a state and its mask says, for every mask and state.
+bitmask_rule() {
+	q "select md5(string_agg($1.river_job_state_in_bitmask(m::bit(8), s)::text, ',' order by m, s))
+		from generate_series(0, 255) m, unnest(enum_range(null::$1.river_job_state)) s"
 }
 
 migrations() {
@@ -185,6 +201,10 @@ migrations() {
 	diff catalog.public catalog.ours >catalog.diff
 	ok "the tables, columns, indexes, constraints, labels and functions are the same ($(wc -l <catalog.ours))" $?
 	sed 's/^/# /' catalog.diff
+	rule=$(finalized_rule public)
+	is 'the rule of finalized_at is the same' "$(finalized_rule qbench_river)" "${rule:-nothing}"
+	rule=$(bitmask_rule public)
+	is 'and river_job_state_in_bitmask()' "$(bitmask_rule qbench_river)" "${rule:-nothing}"
 }
 
 insert_and_work() {
@@ -220,6 +240,57 @@ outcomes() {
 		"$(q "select state::text, scheduled_at - attempted_at between interval '0.89 s' and interval '1.6 s'
 		from $schema.river_job where args->>'job_id' = '6'")" 'available|t'
 	is 'and the other side reads it' "$(in_go states | grep -c '"last_error":".*transient')" 1
+}
+
+# All columns but the id and the times: of a row that was inserted, and of one that was done.
+same_rows() {
+	q "delete from $schema.river_job" >/dev/null
+	put go 1 1 0
+	put c 1 1 0
+	is 'job_row_round_trip_all_fields: both insert the same row' "$(q "select count(*), count(distinct (state, attempt,
+		max_attempts, attempted_at, finalized_at, priority, args, attempted_by, errors, kind, metadata, queue, tags,
+		unique_key, unique_states, scheduled_at = created_at)) from $schema.river_job")" '2|1'
+	worker w go 1 1
+	end_of w
+	worker w c 1 1
+	end_of w
+	is 'job_row_round_trip_all_fields: and leave the same when it is done' "$(q "select count(*), count(distinct (state, attempt,
+		max_attempts, priority, args, cardinality(attempted_by), errors, kind, metadata, queue, tags, unique_key, unique_states,
+		attempted_at <= finalized_at)) from $schema.river_job where finalized_at is not null")" '2|1'
+}
+
+# What each side tells of an insert, a pause, a resumption, a cancellation and a leader's end, byte by byte but for
+# numbers and names of clients.  The leader that is asked to go is the other side's.
+payloads() {
+	q "delete from $schema.river_job" >/dev/null
+	for teller in go c; do
+		put $teller 1 1 60000
+		q "update $schema.river_job set state = 'running'" >/dev/null
+		in_c listen >told.$teller 2>told.err </dev/null 8>&- 9<&- &
+		pid_told=$!
+		await 20 grep -q ready told.$teller || cat told.err
+		put $teller 1 2 0
+		set_queue $teller pause
+		set_queue $teller resume
+		cancel $teller "$(id_of 1)"
+		await 20 grep -q cancel told.$teller
+		q "delete from $schema.river_job" >/dev/null
+		q "delete from $schema.river_leader" >/dev/null
+		worker lead $(other $teller) 0 1
+		await 20 leads $schema
+		case $teller in
+		go) in_go resign ;;
+		c) in_c resign somebody >resign.out ;;
+		esac
+		await 20 grep -q resigned told.$teller
+		ok "mixed_request_resign_terms: a leader resigns when the other side asks for it ($teller asks)" $?
+		stop told
+		stop lead
+		sed -i 's/job_id" : [0-9]*/job_id" : N/; s/\(leader_id" *: *\)"[^"]*"/\1NAME/' told.$teller
+	done
+	cmp -s told.go told.c && [ "$(wc -l <told.go)" -eq 7 ]
+	ok 'notification_payload_bytes: insert, pause, resume, cancel, request_resign, resigned' $?
+	diff told.go told.c | sed 's/^/# /'
 }
 
 unknown_kind() {
@@ -481,7 +552,6 @@ rescue() {	# victim, rescuer
 	[ "$(q "select attempt, cardinality(errors), errors[1]->>'error', metadata->>'river:rescue_count'
 		from $schema.river_job")" = '2|1|Stuck job rescued by JobRescuer|1' ]
 	verdict "$id: rescued once, by its rules"
-	echo "$(q "select attempt, errors, metadata from $schema.river_job")"
 	stop rescuer
 }
 

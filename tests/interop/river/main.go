@@ -41,6 +41,7 @@ var commands = map[string]command{
 	"insert":   {insert, "insert jobs, also unique, scheduled, or in a transaction"},
 	"migrate":  {migrate, "bring the schema up, by River's own migrator"},
 	"queue":    {queue, "pause, resume or show a queue"},
+	"resign":   {resign, "ask whoever leads to resign"},
 	"retry":    {retry, "make jobs available again"},
 	"states":   {states, "the jobs as River reads them"},
 	"version":  {version, "which River this is"},
@@ -203,6 +204,14 @@ func retry(ctx context.Context, pool *pgxpool.Pool, args []string) error {
 	return eachJob(ctx, pool, args, "retry", func(c *river.Client[pgx.Tx], id int64) (*rivertype.JobRow, error) {
 		return c.JobRetry(ctx, id)
 	})
+}
+
+func resign(ctx context.Context, pool *pgxpool.Pool, _ []string) error {
+	client, err := inserter(pool)
+	if err != nil {
+		return err
+	}
+	return client.Notify().RequestResign(ctx)
 }
 
 func queue(ctx context.Context, pool *pgxpool.Pool, args []string) error {
