@@ -12,6 +12,7 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/platlib-keeper.c \
 	%D%/platlib-monitor.c \
 	%D%/platlib-note.c \
+	%D%/platlib-state.c \
 	%D%/platlib-store.c \
 	%D%/platlib-timer.c %D%/platlib-timer.h \
 	%D%/queue.h \

@@ -2,8 +2,10 @@
 /*
  * What the files of platlib share.  Private to them and their tests.
  *
- *   platlib.c          the vtable: one worker's Get, lanes, timers
+ *   platlib.c          the vtable: one worker's Get and lanes
  *   platlib-store.c    the statements of the store: push, pop, delete, permits
+ *   platlib-state.c    where the jobs are
+ *   platlib-timer.c    retries that wait in memory
  *   platlib-item.c     a job as the JSON of a row
  *   platlib-note.c     notifications: texts, and waiting for them
  *   platlib-monitor.c  heartbeats in memory, and the sweep that asks it
@@ -145,6 +147,12 @@ int qb_platlib_requeue(PGconn *conn, const struct qb_platlib_settings *s, int64_
 		       uint64_t delay_ns, int *rows, struct qb_err *err);
 /* The agent's work-complete notification. */
 int qb_platlib_notify_complete(PGconn *conn, const char *address, struct qb_err *err);
+
+/* ---- platlib-state.c ---- */
+
+/* As struct qb_queue_ops has them; timers in the memory of workers are not counted. */
+int qb_platlib_census(PGconn *conn, const struct qb_platlib_settings *s, struct qb_queue_census *out, struct qb_err *err);
+int qb_platlib_outcomes(PGconn *conn, const struct qb_platlib_settings *s, qb_outcome_fn fn, void *ctx, struct qb_err *err);
 
 /* ---- platlib-monitor.c ---- */
 
