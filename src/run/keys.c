@@ -44,6 +44,7 @@ struct keys_run {
 	uint64_t accepted, ended;
 	uint32_t round;
 	uint64_t news_ns;               /* when something was seen last */
+	int drained;                    /* by the queue's own word, at the end of the watch */
 	const char *phase;
 };
 
@@ -271,15 +272,20 @@ static int is_over(struct keys_run *r)
 	return r->ended >= r->accepted;
 }
 
+/* A worker that was killed may have finished another job and not have said so: then only the queue knows. */
 static int watch(struct keys_run *r, struct qb_err *err)
 {
-	uint64_t end_ns = qb_now_ns() + r->d->sc->keys.watch_ns;
+	uint64_t end_ns = qb_now_ns() + r->d->sc->keys.watch_ns, census_ns = qb_now_ns();
 	int rc = 0;
 
 	r->phase = "watch";
-	while (rc == 0 && !is_over(r) && qb_now_ns() < end_ns) {
+	while (rc == 0 && !is_over(r) && !r->drained && qb_now_ns() < end_ns) {
 		r->news_ns = qb_now_ns();
 		rc = turn(r, err);
+		if (rc == 0 && qb_now_ns() - census_ns >= CENSUS_EVERY_NS) {
+			r->drained = qb_drive_is_drained(r->d);
+			census_ns = qb_now_ns();
+		}
 	}
 	return rc;
 }
@@ -319,7 +325,7 @@ int qb_run_keys(struct qb_driver *d, int *all_ended, struct qb_err *err)
 	rc = start_producers(&r, err);
 	if (rc == 0)
 		rc = all_phases(&r, err);
-	*all_ended = rc == 0 && is_over(&r);
+	*all_ended = rc == 0 && (is_over(&r) || r.drained);
 	/* Held workers are let go by the stop word; those that wait for the gate, too. */
 	qb_producers_stop(&r.producers);
 	d->feeder.acknowledged = r.accepted;
