@@ -199,6 +199,26 @@ static int renew(struct elector *e, struct qb_err *err)
 	return held;
 }
 
+/* A pause or resume that was told before this connection listened: the queue's row still says it. */
+static int catch_up(struct elector *e, struct qb_err *err)
+{
+	struct qb_sql_args a = { .n = 0 };
+	PGresult *res;
+	bool paused;
+
+	if (!e->l->c->control)
+		return 0;
+	qb_arg_text(&a, RIVER_QUEUE);
+	int rc = query(e, "select paused_at is not null from $S.river_queue where name = $1::text", &a, &res, err);
+
+	if (rc < 0)
+		return rc;
+	if (PQntuples(res) == 1 && qb_pg_get_bool(res, 0, 0, &paused) == 0)
+		qb_river_set_paused(e->l->c->control, RIVER_QUEUE, paused);
+	PQclear(res);
+	return 0;
+}
+
 static int connect_now(struct elector *e, uint64_t timeout_ns, struct qb_err *err)
 {
 	int rc = qb_pg_connect(e->l->c->conninfo, "qbench leader", timeout_ns, &e->conn, err);
@@ -215,7 +235,7 @@ static int connect_now(struct elector *e, uint64_t timeout_ns, struct qb_err *er
 		rc = qb_pg_listen(e->conn, e->control, err);
 	if (rc == 0)
 		rc = qb_pg_listen(e->conn, e->leadership, err);
-	return rc;
+	return rc == 0 ? catch_up(e, err) : rc;
 }
 
 static void disconnect(struct elector *e)

@@ -118,7 +118,7 @@ START_TEST(queue_that_is_not_there_is_an_error_and_all_of_none_is_not)
 	ck_ok(qb_river_queue_pause(r.db, r.schema, "*", &err), err);
 	char *payload = heard(listener, 1);
 
-	ck_assert_str_eq(payload, "{\"action\" : \"pause\", \"queue\" : \"*\"}");
+	ck_assert_str_eq(payload, "{\"action\":\"pause\",\"queue\":\"*\"}");
 	free(payload);
 	PQfinish(listener);
 	river_end(&r);
@@ -137,7 +137,7 @@ START_TEST(metadata_of_a_queue_is_told_with_its_value)
 	ck_ok(qb_river_queue_set_metadata(r.db, r.schema, "q", "{\"a\":[1]}", &err), err);
 	char *payload = heard(listener, 1);
 
-	ck_assert_str_eq(payload, "{\"action\" : \"metadata_changed\", \"metadata\" : {\"a\": [1]}, \"queue\" : \"q\"}");
+	ck_assert_str_eq(payload, "{\"action\":\"metadata_changed\",\"metadata\":{\"a\": [1]},\"queue\":\"q\"}");
 	free(payload);
 	ck_river(&r, "select metadata from $S.river_queue", "{\"a\": [1]}");
 	PQfinish(listener);

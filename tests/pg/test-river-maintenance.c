@@ -36,7 +36,7 @@ START_TEST(scheduler_looks_five_seconds_ahead)
 	client_lead_once(&k, &r, RIVER_SCHEDULER);
 	char *payload = heard(listener, 1);
 
-	ck_assert_str_eq(payload, "{\"queue\" : \"now\"}");
+	ck_assert_str_eq(payload, "{\"queue\": \"now\"}");
 	free(payload);
 	heard_nothing(&r, listener, "insert");
 	ck_river(&r, STATES, "available available available retryable pending available");
@@ -297,7 +297,7 @@ START_TEST(periodic_jobs_keep_their_schedule)
 	ck_river(&r, "select metadata from $S.river_job where kind not in ('p')", "{\"periodic\": true}");
 	char *payload = heard(listener, 2);
 
-	ck_assert_str_eq(payload, "{\"queue\" : \"q\"} {\"queue\" : \"q2\"}");
+	ck_assert_str_eq(payload, "{\"queue\": \"q\"} {\"queue\": \"q2\"}");
 	free(payload);
 	PQfinish(listener);
 	river_end(&r);
