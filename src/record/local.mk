@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libqb-record.a
 %C%_libqb_record_a_SOURCES = \
+	%D%/dbload.h \
 	%D%/ends.c %D%/ends.h \
 	%D%/format.h \
 	%D%/jobmap.c %D%/jobmap.h \

@@ -94,7 +94,7 @@ static uint64_t put_head(const struct qb_config_shm *cfg)
 		{ 8, (cfg->block_count + 63u) / 64 }, { cfg->block_bytes, cfg->block_count },
 		{ QB_ROUND_UP(sizeof(struct qb_arena_shm) + cfg->arena_bytes, QB_CACHELINE), seats },
 		{ QB_ROUND_UP(sizeof(struct qb_event_ring_shm) + 64ull * cfg->event_count, QB_CACHELINE), seats },
-		{ 8, cfg->effect_count }, { 1, cfg->meta_bytes },
+		{ 8, cfg->effect_count }, { 1, cfg->meta_bytes }, { sizeof(struct qb_key_bucket_shm), jobs / 2 },
 	};
 	uint64_t off = sizeof(h);
 
