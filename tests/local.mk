@@ -558,8 +558,8 @@ TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(fuzz_programs) $(c
 	$(pg_tests) $(cli_scripts) $(build_scripts)
 
 .PHONY: check-unit check-model check-stress check-stress-threads check-crash check-crash-long check-proof check-deep \
-	check-pg check-cli check-lint check-build check-bugs check-fuzz check-interop check-storm check-loop check-sanitized \
-	bench distcheck-short
+	check-pg check-cli check-lint check-build check-bugs check-fuzz check-interop check-bugs-and-interop \
+	check-storm check-loop check-sanitized bench distcheck-short
 
 # These build what their tests need and no more.
 check-unit:
@@ -580,6 +580,9 @@ check-bugs: qbench$(EXEEXT) decode-events$(EXEEXT) $(helper_programs)
 check-fuzz: $(fuzz_targets)
 	rm -f $(fuzz_scripts:.tap=.log) $(fuzz_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(fuzz_scripts)'
+check-bugs-and-interop: qbench$(EXEEXT) decode-events$(EXEEXT) $(interop_programs) $(helper_programs)
+	rm -f $(bug_scripts:.tap=.log) $(bug_scripts:.tap=.trs) $(interop_scripts:.tap=.log) $(interop_scripts:.tap=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(bug_scripts) $(interop_scripts)'
 check-interop: $(interop_programs) $(helper_programs)
 	rm -f $(interop_scripts:.tap=.log) $(interop_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(interop_scripts)'
