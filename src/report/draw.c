@@ -147,7 +147,7 @@ void qb_drawings(const struct qb_section *s, struct qb_strbuf *out)
 	for (size_t g = 0; g < s->groups_count; g++) {
 		const struct qb_summary *sum = s->groups[g].runs[0]->summary;
 
-		for (uint32_t i = 0; qb_retries_wait(sum) && i < sum->retries.rounds_count && i < QB_RETRY_ROUNDS; i++)
+		for (uint32_t i = 0; qb_retries_wait(s->groups[g].runs[0]) && i < sum->retries.rounds_count && i < QB_RETRY_ROUNDS; i++)
 			if (sum->retries.rounds[i].count)
 				draw_round(out, &s->groups[g], i);
 	}

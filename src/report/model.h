@@ -104,8 +104,8 @@ enum qb_value {
 };
 /* Of one run; NAN when it has none, INFINITY for a time that did not come to its end. */
 double qb_value(enum qb_value which, const struct qb_section *s, const struct qb_report_entry *e);
-/* Was anybody to wait for a retry? */
-int qb_retries_wait(const struct qb_summary *s);
+/* Was anybody to wait for a retry, in a run with --backoff? */
+int qb_retries_wait(const struct qb_report_entry *e);
 
 /* draw.c: lines of printable text, each whole; nothing when there is nothing to draw. */
 void qb_drawings(const struct qb_section *s, struct qb_strbuf *out);

@@ -3,13 +3,19 @@
 #include "report/model.h"
 
 #include <math.h>
+#include <string.h>
 #include <stdlib.h>
 
 /* Below it nobody waits for a retry, and what is late is the queue's latency. */
 #define WAITS_NS 100000000ull
 
-int qb_retries_wait(const struct qb_summary *s)
+int qb_retries_wait(const struct qb_report_entry *e)
 {
+	const struct qb_summary *s = e->summary;
+
+	/* A library that waits by a policy of its own does so in every scenario; here it is of interest where it was asked for. */
+	if (strcmp(e->meta->backoff, "pow4") != 0)
+		return 0;
 	for (uint32_t i = 0; i < s->retries.rounds_count && i < QB_RETRY_ROUNDS; i++)
 		if (s->retries.rounds[i].policy.max_ns >= WAITS_NS)
 			return 1;
@@ -118,6 +124,6 @@ double qb_value(enum qb_value which, const struct qb_section *s, const struct qb
 	if (which >= QB_VALUE_SHARED_RATE)
 		return h->window_ns ? of_share(which, s, h) : NAN;
 	if (which >= QB_VALUE_RETRIES)
-		return qb_retries_wait(sum) ? of_retries(which, &sum->retries) : NAN;
+		return qb_retries_wait(e) ? of_retries(which, &sum->retries) : NAN;
 	return sum->backlog.has_burst ? of_burst(which, &sum->backlog) : NAN;
 }

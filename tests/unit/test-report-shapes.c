@@ -62,8 +62,10 @@ END_TEST
 
 static void retrying(const char *library, const char *variant, uint32_t most)
 {
-	struct qb_retries *r = &sums[add_variant(library, variant)].retries;
+	size_t i = add_variant(library, variant);
+	struct qb_retries *r = &sums[i].retries;
 
+	strcpy(metas[i].backoff, "pow4");
 	r->count = 30;
 	r->late = samples(30, 4);
 	r->rounds_count = 1;
@@ -98,6 +100,15 @@ START_TEST(immediate_retries_are_no_matter_of_policy)
 {
 	retrying("pgtx", "", 28);
 	sums[0].retries.rounds[0].policy = samples(30, 0);
+	assert_silent(render(qb_report_text), "retries\n");
+	assert_silent(render(qb_report_text), "from failure");
+}
+END_TEST
+
+START_TEST(policy_of_its_own_is_of_interest_where_it_was_asked_for)
+{
+	retrying("river", "", 28);
+	strcpy(metas[0].backoff, "immediate");
 	assert_silent(render(qb_report_text), "retries\n");
 	assert_silent(render(qb_report_text), "from failure");
 }
@@ -138,6 +149,7 @@ int main(void)
 	tcase_add_test(tc, process_count_alone_has_no_efficiency);
 	tcase_add_test(tc, retries_are_shown_as_due_and_as_begun);
 	tcase_add_test(tc, immediate_retries_are_no_matter_of_policy);
+	tcase_add_test(tc, policy_of_its_own_is_of_interest_where_it_was_asked_for);
 	tcase_add_test(tc, burst_is_drawn_on_one_scale);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
