@@ -594,7 +594,7 @@ check-stress:
 check-stress-threads:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(stress_thread_programs)'
 check-crash:
-	QB_CRASH_BUILDS=$${QB_CRASH_BUILDS-all} $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests)'
+	QB_CRASH_BUILDS=$${QB_CRASH_BUILDS-all} QB_MODEL_BUGS=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests)'
 # All that tries to prove the opposite of doc/crash-model.md, then what it has counted, against the floors of
 # tests/crash/figures.sh.  Needs a server, clang with libFuzzer, spin and strace: what is skipped misses its floor.
 # check-deep is the part of it that check does for a shorter time; what check has counted already it adds.
@@ -613,12 +613,14 @@ check-deep:
 	$(top_srcdir)/tests/crash/figures.sh tests
 # For a night: each program for so many minutes, with samples as dense as they get.
 check-crash-long:
-	QB_CRASH_FACTOR=$${QB_CRASH_FACTOR-100} QB_CRASH_MINUTES=$${QB_CRASH_MINUTES-120} \
+	QB_CRASH_FACTOR=$${QB_CRASH_FACTOR-100} QB_CRASH_MINUTES=$${QB_CRASH_MINUTES-120} QB_MODEL_BUGS=1 \
 		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests) $(stress_programs)'
 	$(top_srcdir)/tests/crash/figures.sh tests/crash kill_points double_crashes schedules real_kills
 # What is worth its time in a build with sanitizers: the programs, and the scripts that run the product under kills.
+# (Servers that break are tried in the ordinary build.)
+sanitized_pg_programs = $(filter-out %D%/pg/faults% %D%/pg/test-failover %D%/pg/test-cluster %D%/pg/test-sweep,$(pg_programs))
 sanitized_tests = $(unit_programs) $(model_programs) $(fuzz_programs) $(crash_programs) $(stress_tests) \
-	$(pg_programs) $(cli_scripts) %D%/pg/jsonl.tap %D%/pg/kill-all.tap
+	$(sanitized_pg_programs) $(cli_scripts) %D%/pg/jsonl.tap %D%/pg/kill-all.tap
 check-sanitized:
 	QB_WIRE_CUTS=$${QB_WIRE_CUTS-60} $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sanitized_tests)'
 check-pg:
@@ -640,7 +642,7 @@ bench: $(bench_programs) decode-events$(EXEEXT)
 
 # The release gate without the long tests.
 distcheck-short:
-	$(MAKE) $(AM_MAKEFLAGS) distcheck TESTS='$(lint_scripts) $(unit_programs) $(cli_scripts)'
+	$(MAKE) $(AM_MAKEFLAGS) distcheck TESTS='$(lint_scripts) $(cli_scripts)'
 
 installcheck-local:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(cli_scripts)' QB_TEST_BINDIR='$(DESTDIR)$(bindir)'

@@ -31,7 +31,7 @@ int qb_parent_lock(const struct qb_seg *seg)
 
 /* Records that one step of the parent may need. */
 #define ROOM 8
-#define ROOM_WAIT_NS (QB_NS_PER_S / 2)
+#define ROOM_WAIT_NS (2 * QB_NS_PER_S)
 
 void qb_await_room(struct qb_event_writer *log)
 {

@@ -108,10 +108,11 @@ static void note(struct qb_backlog *out, const struct sweep *s, uint64_t t_ns, u
 /* As many stay open through the steps in which nothing changes. */
 static void carry(struct qb_backlog *out, const struct sweep *s, uint64_t from_ns, uint64_t to_ns, uint64_t open)
 {
-	uint64_t step = (from_ns - s->start_ns) / out->step_ns + 1;
+	uint64_t step = (from_ns - s->start_ns) / out->step_ns + 1, until = to_ns - s->start_ns;
 
-	for (uint64_t t = s->start_ns + step * out->step_ns; t < to_ns; t += out->step_ns)
-		note(out, s, t, open);
+	/* By number and not by time, which a record can make as late as there is. */
+	for (; step < QB_BACKLOG_SAMPLES && step * out->step_ns < until; step++)
+		note(out, s, s->start_ns + step * out->step_ns, open);
 }
 
 /* Jobs times ns for which they were open before the burst. */
