@@ -492,6 +492,11 @@ static int platlib_wait(struct qb_queue *q, uint64_t deadline_ns, int takes_jobs
 	return qb_platlib_timers_fire(&q->timers, q->conn, &q->s, err);
 }
 
+static int platlib_woken(struct qb_queue *q)
+{
+	return q->woken;
+}
+
 /* ---- what is where ---- */
 
 static int platlib_census(struct qb_queue *q, struct qb_queue_census *out, struct qb_err *err)
@@ -526,6 +531,7 @@ const struct qb_queue_ops qb_queue_platlib = {
 	.fail = platlib_fail,
 	.release = platlib_release,
 	.wait = platlib_wait,
+	.woken = platlib_woken,
 	.census = platlib_census,
 	.outcomes = platlib_outcomes,
 };

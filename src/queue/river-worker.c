@@ -43,6 +43,7 @@ struct qb_river_worker {
 	struct qb_river_debounce debounce;
 	uint64_t poll_ns, report_ns;
 	bool paused;
+	bool notified;                  /* since the last fetch */
 	bool when_slots;                /* fetchWhenSlotsAreAvailable */
 	unsigned lanes, active;         /* active: in lanes, or fetched and not claimed yet */
 	struct slot *slot;
@@ -283,6 +284,7 @@ static void on_notify(void *opaque, const char *channel, const char *payload)
 	if (strcmp(channel, w->channel) != 0 || !qb_river_json_get(payload, strlen(payload), "queue", &value, &bytes) ||
 	    !qb_river_json_string(value, bytes, queue, sizeof(queue)) || strcmp(queue, RIVER_QUEUE) != 0)
 		return;
+	w->notified = true;
 	qb_river_debounce_call(&w->debounce, qb_now_ns());
 }
 
@@ -314,12 +316,18 @@ int qb_river_worker_wait(struct qb_river_worker *w, uint64_t deadline_ns, int ta
 	return 0;
 }
 
+int qb_river_worker_woken(const struct qb_river_worker *w)
+{
+	return w->notified;
+}
+
 /* ---- fetching ---- */
 
 static int fetch(struct qb_river_worker *w, struct qb_err *err)
 {
 	unsigned limit = w->lanes - w->active;
 
+	w->notified = false;
 	if (w->paused)
 		return 0;
 	if (limit == 0) {

@@ -27,6 +27,8 @@ int qb_river_worker_fail(struct qb_river_worker *w, struct qb_queue_job *job, in
 			 struct qb_err *err);
 int qb_river_worker_release(struct qb_river_worker *w, struct qb_queue_job *job, struct qb_err *err);
 int qb_river_worker_wait(struct qb_river_worker *w, uint64_t deadline_ns, int takes_jobs, struct qb_err *err);
+/* A notification asked for the fetch that comes next. */
+int qb_river_worker_woken(const struct qb_river_worker *w);
 
 /* For tests. */
 struct qb_river_control *qb_river_worker_control(struct qb_river_worker *w);

@@ -248,6 +248,11 @@ static int river_wait(struct qb_queue *q, uint64_t deadline_ns, int takes_jobs, 
 	return qb_river_worker_wait(q->worker, deadline_ns, takes_jobs, err);
 }
 
+static int river_woken(struct qb_queue *q)
+{
+	return qb_river_worker_woken(q->worker);
+}
+
 static int river_census(struct qb_queue *q, struct qb_queue_census *out, struct qb_err *err)
 {
 	static const enum qb_outcome where[] = { QB_OUTCOME_QUEUED, QB_OUTCOME_WAITING, QB_OUTCOME_HELD,
@@ -326,6 +331,7 @@ const struct qb_queue_ops qb_queue_river = {
 	.fail = river_fail,
 	.release = river_release,
 	.wait = river_wait,
+	.woken = river_woken,
 	.census = river_census,
 	.outcomes = river_outcomes,
 };
