@@ -11,7 +11,7 @@ c_peer=${builddir-.}/tests/interop/river-peer
 why='no version of River could be had'
 
 need_go() {
-	command -v go >/dev/null 2>&1 || { why='no Go here (1.25 or newer, as tools/install-deps --with-extras says)'; return 1; }
+	command -v go >/dev/null 2>&1 || { why='there is no Go here (1.25 or newer: https://go.dev/dl/)'; return 1; }
 	GOTOOLCHAIN=local GOWORK=off
 	export GOTOOLCHAIN GOWORK
 	# Caches are where the user's Go has them, or, where there is no home for them, with the rest of this test.
