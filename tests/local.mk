@@ -592,7 +592,8 @@ check-stress:
 	CK_TIMEOUT_MULTIPLIER=$${CK_TIMEOUT_MULTIPLIER-20} \
 		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(model_programs) $(stress_tests)'
 check-stress-threads:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(stress_thread_programs)'
+	rm -f $(stress_thread_programs:=.log) $(stress_thread_programs:=.trs)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(stress_thread_programs)'
 check-crash:
 	QB_CRASH_BUILDS=$${QB_CRASH_BUILDS-all} QB_MODEL_BUGS=1 $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests)'
 # All that tries to prove the opposite of doc/crash-model.md, then what it has counted, against the floors of
@@ -642,7 +643,7 @@ bench: $(bench_programs) decode-events$(EXEEXT)
 
 # The release gate without the long tests.
 distcheck-short:
-	$(MAKE) $(AM_MAKEFLAGS) distcheck TESTS='$(lint_scripts) $(cli_scripts)'
+	$(MAKE) $(AM_MAKEFLAGS) distcheck TESTS='$(cli_scripts)' check_PROGRAMS='$(helper_programs)'
 
 installcheck-local:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(cli_scripts)' QB_TEST_BINDIR='$(DESTDIR)$(bindir)'
