@@ -607,10 +607,9 @@ check-proof:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(proof_tests)'
 	$(MAKE) $(AM_MAKEFLAGS) check-deep
 check-deep:
-	QB_CRASH_BUILDS=$${QB_CRASH_BUILDS-all} $(MAKE) $(AM_MAKEFLAGS) check TESTS=%D%/crash/steps-builds.tap
+	QB_CRASH_BUILDS=$${QB_CRASH_BUILDS-all} QB_WIRE_CUTS=$${QB_WIRE_CUTS-720} \
+		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(fuzz_scripts) %D%/crash/steps-builds.tap $(wire_tests)'
 	$(MAKE) $(AM_MAKEFLAGS) check-stress
-	QB_WIRE_CUTS=$${QB_WIRE_CUTS-720} $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(wire_tests)'
-	$(MAKE) $(AM_MAKEFLAGS) check-fuzz
 	$(top_srcdir)/tests/crash/figures.sh tests
 # For a night: each program for so many minutes, with samples as dense as they get.
 check-crash-long:
