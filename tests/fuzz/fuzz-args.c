@@ -31,11 +31,12 @@ const struct qb_cmd qb_cmd_list = { .name = "list", .operands = "", .bit = QB_CM
 const struct qb_cmd qb_cmd_plan = { .name = "plan", .operands = "", .bit = QB_CMD_PLAN };
 const struct qb_cmd qb_cmd_inspect = { .name = "inspect", .operands = "", .bit = QB_CMD_INSPECT };
 const struct qb_cmd qb_cmd_recover = { .name = "recover", .operands = "", .bit = QB_CMD_RECOVER };
+const struct qb_cmd qb_cmd_selftest = { .name = "selftest", .operands = "", .bit = QB_CMD_SELFTEST };
 const struct qb_cmd *const qb_cmds[] = {
 	&qb_cmd_demo, &qb_cmd_run, &qb_cmd_report, &qb_cmd_list, &qb_cmd_plan, &qb_cmd_inspect,
-	&qb_cmd_recover, NULL,
+	&qb_cmd_recover, &qb_cmd_selftest, NULL,
 };
-#define COMMANDS 7
+#define COMMANDS 8
 
 static const char secret[] = "hunter2secret";
 static const char *variables[VARIABLES_MAX];
