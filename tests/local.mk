@@ -527,7 +527,7 @@ helper_programs = \
 %C%_lib_private_server_LDADD = $(qb_pg_libs)
 
 # ---- interop: with the libraries themselves, in Go; its modules come over the network, so it is not part of check
-# ---- but of check-interop, and of CI.
+# ---- but of check-interop.
 interop_programs = %D%/interop/river-peer
 interop_scripts = %D%/interop/river.tap
 %C%_interop_river_peer_LDADD = $(qb_queue_libs)
@@ -558,7 +558,7 @@ TESTS += $(lint_scripts) $(unit_programs) $(model_programs) $(fuzz_programs) $(c
 	$(pg_tests) $(cli_scripts) $(build_scripts)
 
 .PHONY: check-unit check-model check-stress check-stress-threads check-crash check-crash-long check-proof check-deep \
-	check-pg check-cli check-lint check-build check-bugs check-fuzz check-interop check-bugs-and-interop \
+	check-pg check-cli check-lint check-build check-bugs check-fuzz check-interop \
 	check-storm check-loop check-sanitized bench distcheck-short
 
 # These build what their tests need and no more.
@@ -580,9 +580,6 @@ check-bugs: qbench$(EXEEXT) decode-events$(EXEEXT) $(helper_programs)
 check-fuzz: $(fuzz_targets)
 	rm -f $(fuzz_scripts:.tap=.log) $(fuzz_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(fuzz_scripts)'
-check-bugs-and-interop: qbench$(EXEEXT) decode-events$(EXEEXT) $(interop_programs) $(helper_programs)
-	rm -f $(bug_scripts:.tap=.log) $(bug_scripts:.tap=.trs) $(interop_scripts:.tap=.log) $(interop_scripts:.tap=.trs)
-	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(bug_scripts) $(interop_scripts)'
 check-interop: $(interop_programs) $(helper_programs)
 	rm -f $(interop_scripts:.tap=.log) $(interop_scripts:.tap=.trs)
 	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(interop_scripts)'
