@@ -18,7 +18,7 @@
 #define QB_SEG_MAGIC 0x314745535842511aull      /* reads "\x1aQBXSEG1" in the file */
 #define QB_SEG_ENDIAN 0x01020304u
 #define QB_LAYOUT_MAJOR 2
-#define QB_LAYOUT_MINOR 0
+#define QB_LAYOUT_MINOR 1
 #define QB_READY_WORD 0x59444145525f4251ull     /* "QB_READY" */
 
 /* Limits of the encodings below; qb_seg_create() refuses more. */
@@ -117,7 +117,7 @@ struct qb_job_shm {
 	uint32_t result_bytes;  /* (W) of the attempt that finished */
 	uint64_t result_pos;    /* (W) position in the arena of the word's seat */
 	uint32_t result_crc;    /* (W) */
-	uint32_t pad0;
+	qb_au32 joined;         /* (*) futex of those who wait for its end, see join.h: releases:31 | somebody waits:1 */
 	qb_au64 key_hi;         /* (W) hash of its key; both 0: it has none */
 	qb_au64 key_lo;         /* (W) */
 	qb_au64 holder;         /* (*) in FILLING: who has the key, see qb_holder_word(); by compare-and-swap */
@@ -134,6 +134,7 @@ QB_ASSERT_OFF(qb_job_shm, payload_bytes, 56);
 QB_ASSERT_OFF(qb_job_shm, block_first, 64);
 QB_ASSERT_OFF(qb_job_shm, result_pos, 72);
 QB_ASSERT_OFF(qb_job_shm, result_crc, 80);
+QB_ASSERT_OFF(qb_job_shm, joined, 84);
 QB_ASSERT_OFF(qb_job_shm, key_hi, 88);
 
 /* ---- keys: which job may have one ----
@@ -213,7 +214,9 @@ enum qb_event_type {
 	QB_EV_RESOURCE_SAMPLE = 20,     /* driver; arg0 = resident bytes of all processes, arg1 = processes */
 	QB_EV_VERDICT = 21,             /* driver; job_id = kill number; arg0, arg1 see run/ */
 	QB_EV_PROCESS_STOPPED = 22,     /* the process itself; orderly end; kind = role, slot_idx = seat */
-	QB_EV_TYPE_COUNT = 23,
+	QB_EV_CACHE_REQUEST = 23,       /* who asks a cache, at the answer; see record/format.h; arg0 = ns that it took */
+	QB_EV_CACHE_WORK = 24,          /* worker; job_id, slot_idx = address; arg0 = enum qb_cache_work, arg1 = ns of the put; stamp: done */
+	QB_EV_TYPE_COUNT = 25,
 };
 
 struct qb_event_shm {

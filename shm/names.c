@@ -30,6 +30,7 @@ const char *qb_event_type_name(uint32_t type)
 		"job_failed", "job_discarded", "job_fenced", "job_requeued", "job_ambiguous",
 		"worker_spawned", "worker_ready", "worker_killed", "worker_died", "recovered", "taken_over",
 		"sync_committed", "sync_lost", "sync_back", "resource_sample", "verdict", "worker_stopped",
+		"cache_request", "cache_work",
 	};
 
 	return type < QB_EV_TYPE_COUNT ? names[type] : "?";
@@ -97,7 +98,7 @@ static const struct { const char *name; uint64_t off, bytes; } table[] = {
 	FIELD(qb_job_shm, max_attempts), FIELD(qb_job_shm, effect_class),
 	FIELD(qb_job_shm, payload_bytes), FIELD(qb_job_shm, payload_crc),
 	FIELD(qb_job_shm, block_first), FIELD(qb_job_shm, result_bytes), FIELD(qb_job_shm, result_pos),
-	FIELD(qb_job_shm, result_crc), FIELD(qb_job_shm, key_hi), FIELD(qb_job_shm, key_lo),
+	FIELD(qb_job_shm, result_crc), FIELD(qb_job_shm, joined), FIELD(qb_job_shm, key_hi), FIELD(qb_job_shm, key_lo),
 	FIELD(qb_job_shm, holder),
 	WHOLE(qb_key_bucket_shm), FIELD(qb_key_bucket_shm, pending), FIELD(qb_key_bucket_shm, cell),
 	WHOLE(qb_ring_shm), FIELD(qb_ring_shm, head), FIELD(qb_ring_shm, tail),

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libqb-base.a
 %C%_libqb_base_a_SOURCES = \
+	%D%/cacheset.h \
 	%D%/clock.c %D%/clock.h \
 	%D%/cores.c %D%/cores.h \
 	%D%/err.c %D%/err.h \

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libqb-queue.a
 %C%_libqb_queue_a_SOURCES = \
+	%D%/address.h \
 	%D%/args.h \
 	%D%/options.c %D%/options.h \
 	%D%/pgtx.c \

@@ -31,11 +31,12 @@
 
 #include "base/err.h"
 #include "base/outcome.h"
+#include "queue/address.h"
 #include "queue/options.h"
 #include "shm/job.h"
 #include "shm/segment.h"
 
-#define QB_QUEUE_ABI 2
+#define QB_QUEUE_ABI 3
 
 enum qb_queue_flag {
 	QB_QUEUE_NEEDS_SYNCER = 1,      /* jobs live in the segment; a syncer makes them durable */
@@ -157,6 +158,8 @@ struct qb_queue_ops {
 	int (*census)(struct qb_queue *q, struct qb_queue_census *out, struct qb_err *err);
 	/* Driver, at the end: fn for each job of the run that the queue still knows, in any order, each once. */
 	int (*outcomes)(struct qb_queue *q, qb_outcome_fn fn, void *ctx, struct qb_err *err);
+
+	const struct qb_address_ops *addressed; /* what a cache needs of it, see address.h; NULL: no cache on it */
 };
 
 /* registry.c: all of them, NULL at the end; and one by name, or NULL. */

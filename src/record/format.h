@@ -51,6 +51,30 @@ enum qb_found {
 	QB_FOUND_COUNT,
 };
 
+/*
+ * CACHE_REQUEST: job_id is the request; slot_idx its address; tenant the caller; token the run whose failure was returned
+ * (0: none); arg0 the ns from the call to the answer, which came at the stamp; arg1 as here. doc/record-format.md.
+ */
+struct qb_cache_answer {
+	uint8_t way, fault;             /* enum qb_cache_way, enum qb_cache_fault */
+	uint8_t from_memory;
+	uint16_t ticks, pushes;         /* at most 65535 is told */
+};
+
+static inline uint64_t qb_cache_answer_pack(const struct qb_cache_answer *a)
+{
+	return (uint64_t)a->way | (uint64_t)a->fault << 8 | (uint64_t)a->from_memory << 16 | (uint64_t)a->ticks << 32 |
+	       (uint64_t)a->pushes << 48;
+}
+
+static inline struct qb_cache_answer qb_cache_answer_unpack(uint64_t v)
+{
+	return (struct qb_cache_answer){
+		.way = (uint8_t)v, .fault = (uint8_t)(v >> 8), .from_memory = (uint8_t)(v >> 16), .ticks = (uint16_t)(v >> 32),
+		.pushes = (uint16_t)(v >> 48),
+	};
+}
+
 /* arg0 of a VERDICT event: what the plan did that is no kill of a process of ours. job_id is its number. */
 enum qb_fault_act {
 	QB_FAULT_STOPPED = 1,           /* slot_idx = seat, arg1 = pid */

@@ -31,6 +31,7 @@
 #include "record/load.h"
 #include "record/meta.h"
 #include "stats/backlog.h"
+#include "stats/cachetable.h"
 #include "stats/keytable.h"
 #include "stats/percentile.h"
 #include "stats/retry.h"
@@ -109,6 +110,7 @@ struct qb_summary {
 	uint64_t failover_gone;                 /* outcomes in them, at least: lost for good */
 	uint64_t events, events_dropped;
 	struct qb_key_table keys;               /* of a run on unique keys */
+	struct qb_cache_table cache;            /* of a run on a cache */
 	struct qb_resume resume[QB_RESUME_CLASS_COUNT];
 	struct qb_resume sync_resume;           /* syncer killed -> first commit after */
 	struct qb_percentiles spawn;            /* kill -> successor ready to serve */

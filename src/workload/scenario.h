@@ -3,7 +3,7 @@
  * A scenario: what is asked of a queue, and what is done to its processes meanwhile.
  *
  * Written as an INI file with the sections [scenario], [burst], [errors], [faults], [processes],
- * [retries] and one [kind NAME] for each kind of job; a section of its own, like [keys], gives it
+ * [retries] and one [kind NAME] for each kind of job; a section of its own, [keys] or [cache], gives it
  * another shape than a load. Those in src/workload/scenarios/ are built in; a file of the user's
  * own is as good. Plain values: copy with "=", nothing to free.
  */
@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <stdio.h>
 
+#include "base/cacheset.h"
 #include "base/err.h"
 #include "base/keyset.h"
 
@@ -64,6 +65,7 @@ struct qb_scenario_faults {
 enum qb_shape {
 	QB_SHAPE_LOAD,                  /* jobs in open loop, at a rate, for a duration */
 	QB_SHAPE_KEYS,                  /* the same keys asked for by several processes: no rate, no duration */
+	QB_SHAPE_CACHE,                 /* a cache asked by several processes, phase by phase: no rate, no duration */
 	QB_SHAPE_COUNT,
 };
 
@@ -71,6 +73,20 @@ enum qb_shape {
 struct qb_scenario_keys {
 	uint32_t keys, processes;
 	uint64_t watch_ns;              /* after the last kill: how long what the dead held is waited for, at most */
+};
+
+/* QB_SHAPE_CACHE: see base/cacheset.h. At least one of addresses and rounds. */
+struct qb_scenario_cache {
+	uint32_t addresses, requests;   /* N and M of its phases; 0: without those */
+	double skew;                    /* of the phase skewed: exponent of Zipf's law, > 0 */
+	uint32_t failing;               /* addresses whose work fails at first */
+	uint32_t rounds;                /* of the phase together */
+	uint32_t kills;                 /* workers killed at work; when addresses is 0 a round each */
+	uint32_t processes, callers;    /* callers: of each process, a thread each */
+	uint64_t deadline_ns;           /* of each wait on work */
+	uint64_t memory_bytes;          /* of each process's memory layer; 0: none */
+	uint32_t durable;               /* 1: fsync of items */
+	uint32_t stale_errors;          /* 1: a recorded failure is returned whenever it was recorded, as by rscache */
 };
 
 /* Numbers that a scenario goes through, one run of each library for each. */
@@ -111,6 +127,7 @@ struct qb_scenario {
 	struct qb_scenario_kind kinds[QB_SCENARIO_KINDS_MAX];
 	struct qb_scenario_faults faults;
 	struct qb_scenario_keys keys;
+	struct qb_scenario_cache cache;
 	struct qb_scenario_processes processes;
 	struct qb_scenario_retries retries;
 	uint32_t backlog;               /* of one run: jobs that the plan puts at its beginning; not in a file */
@@ -125,6 +142,8 @@ int qb_victim_parse(const char *text, uint32_t *victim, struct qb_err *err);
 
 /* The set of keys; zeros for another shape. */
 struct qb_keyset qb_scenario_keyset(const struct qb_scenario *sc);
+/* The set of requests on a cache; zeros for another shape. */
+struct qb_cacheset qb_scenario_cacheset(const struct qb_scenario *sc);
 
 /*
  * The built-in scenario of that name or alias; or, when the text holds a '/' or ends in ".ini",
