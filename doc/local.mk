@@ -5,6 +5,7 @@ dist_man_MANS += \
 	%D%/man/qbench-scenario.5 \
 	%D%/man/qbench.1
 dist_doc_DATA += \
+	%D%/cache.md \
 	%D%/crash-model.md \
 	%D%/design.md \
 	%D%/effects.md \
