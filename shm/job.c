@@ -6,6 +6,7 @@
 #include "shm/crc.h"
 #include "shm/fault.h"
 #include "shm/hint.h"
+#include "shm/join.h"
 #include "shm/ring.h"
 #include "shm/seat.h"
 #include "shm/wait.h"
@@ -301,6 +302,12 @@ int qb_job_start(const struct qb_seg *seg, struct qb_held *held)
 	return rc;
 }
 
+/* Read while the job is the caller's: behind its end the slot may be another's. */
+static int has_key(const struct qb_job_shm *job)
+{
+	return (qb_load_relaxed64(&job->key_hi) | qb_load_relaxed64(&job->key_lo)) != 0;
+}
+
 int qb_job_complete(const struct qb_seg *seg, uint32_t seat, struct qb_held *held, const void *result, uint32_t bytes)
 {
 	struct qb_job_shm *job = &seg->jobs[held->slot_idx];
@@ -321,6 +328,8 @@ int qb_job_complete(const struct qb_seg *seg, uint32_t seat, struct qb_held *hel
 	job->result_pos = pos;
 	job->result_bytes = bytes;
 	job->result_crc = qb_crc32c(0, result, bytes);
+	int joinable = has_key(job);
+
 	/* Relaxed: read after this process is dead; program order is enough. */
 	qb_store_relaxed64(&seg->seats[seat].ending, qb_ending(held->slot_idx, held->word));
 	QB_FAULT("job.complete.after-result");
@@ -334,6 +343,8 @@ int qb_job_complete(const struct qb_seg *seg, uint32_t seat, struct qb_held *hel
 		qb_count(seg, seat, QB_COUNT_FENCED, 1);
 		return rc;
 	}
+	if (joinable)
+		qb_join_release(seg, held->slot_idx);
 	qb_job_mark_dirty(seg, held->slot_idx);
 	qb_count(seg, seat, QB_COUNT_COMPLETED, 1);
 	return 0;
@@ -354,6 +365,8 @@ int qb_job_fail(const struct qb_seg *seg, uint32_t seat, struct qb_held *held, i
 		return QB_EFENCED;
 	}
 	*final = permanent || failures >= job->max_attempts;
+	int joinable = *final && has_key(job);
+
 	qb_store_relaxed64(&job->due_ns, due_ns);
 	job->result_bytes = 0;
 	/* Relaxed: read after this process is dead; program order is enough. */
@@ -383,6 +396,8 @@ int qb_job_fail(const struct qb_seg *seg, uint32_t seat, struct qb_held *held, i
 			qb_wake_worker(seg);
 		QB_FAULT("job.fail.after-next-due");
 	}
+	if (joinable)
+		qb_join_release(seg, held->slot_idx);
 	qb_job_mark_dirty(seg, held->slot_idx);
 	return 0;
 }
@@ -494,6 +509,8 @@ int qb_job_resolve(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx, u
 	default:
 		return QB_EUSAGE;
 	}
+	int joinable = qb_word_state(next) != QB_JOB_READY && has_key(job);
+
 	QB_FAULT("job.resolve.after-result");
 	/*
 	 * [job.W13] Publishes: the answer, and for DONE the result. Pairs with: [job.R1] for READY, [job.R2] for the others.
@@ -504,6 +521,8 @@ int qb_job_resolve(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx, u
 	QB_FAULT("job.resolve.after-cas");
 	if (qb_word_state(next) == QB_JOB_READY)
 		offer(seg, QB_RING_URGENT, slot_idx, next);
+	if (joinable)
+		qb_join_release(seg, slot_idx);
 	qb_job_mark_dirty(seg, slot_idx);
 	return 0;
 }
@@ -577,21 +596,4 @@ void qb_job_rescan(const struct qb_seg *seg)
 		else if (qb_job_is_dirty(&seg->jobs[i], w))
 			qb_hint_set(seg->dirty_map, i);
 	}
-}
-
-/* ---- effects ---- */
-
-uint32_t qb_effect_bump(const struct qb_seg *seg, uint64_t job_id)
-{
-	if (job_id == 0 || job_id > seg->cfg.effect_count)
-		return 0;
-	/* Relaxed: stands for an act on the outside world, which orders nothing. */
-	return (uint32_t)qb_add_relaxed64(&seg->effects[job_id - 1], 1);
-}
-
-uint32_t qb_effect_count(const struct qb_seg *seg, uint64_t job_id)
-{
-	if (job_id == 0 || job_id > seg->cfg.effect_count)
-		return 0;
-	return (uint32_t)qb_load_relaxed64(&seg->effects[job_id - 1]);
 }

@@ -128,8 +128,20 @@ void qb_job_rescan(const struct qb_seg *seg);
 int qb_job_is_dirty(const struct qb_job_shm *job, uint64_t word);
 
 /* The side effect of the synthetic job happens now. Returns how often it had happened before. */
-uint32_t qb_effect_bump(const struct qb_seg *seg, uint64_t job_id);
-uint32_t qb_effect_count(const struct qb_seg *seg, uint64_t job_id);
+static inline uint32_t qb_effect_bump(const struct qb_seg *seg, uint64_t job_id)
+{
+	if (job_id == 0 || job_id > seg->cfg.effect_count)
+		return 0;
+	/* Relaxed: stands for an act on the outside world, which orders nothing. */
+	return (uint32_t)qb_add_relaxed64(&seg->effects[job_id - 1], 1);
+}
+
+static inline uint32_t qb_effect_count(const struct qb_seg *seg, uint64_t job_id)
+{
+	if (job_id == 0 || job_id > seg->cfg.effect_count)
+		return 0;
+	return (uint32_t)qb_load_relaxed64(&seg->effects[job_id - 1]);
+}
 
 /* Tell the syncer that this slot has news. */
 void qb_job_mark_dirty(const struct qb_seg *seg, uint32_t slot_idx);

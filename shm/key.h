@@ -27,18 +27,6 @@ struct qb_key_holder {
 };
 
 /*
- * The states in which a job has its key: it runs or may run again. An ambiguous one may, as long as nobody has
- * said what became of it.
- */
-static inline int qb_word_holds_key(uint64_t w)
-{
-	uint32_t state = qb_word_state(w);
-
-	return state == QB_JOB_READY || state == QB_JOB_CLAIMED || state == QB_JOB_STARTED || state == QB_JOB_WAITING ||
-	       state == QB_JOB_AMBIGUOUS;
-}
-
-/*
  * As qb_job_submit(), for a job with what->key. QB_DUPLICATE, and nothing changed: a job with that key held it at some
  * moment of the call, *holder says which (it may have ended since). QB_FULL also when too many jobs that live share
  * the bucket of the key. QB_EUSAGE without a key.

@@ -65,6 +65,18 @@ static inline uint32_t qb_word_seat(uint64_t w) { return (uint32_t)(w >> 10) & 0
 static inline uint32_t qb_word_failures(uint64_t w) { return (uint32_t)(w >> 6) & 0xf; }
 static inline uint32_t qb_word_state(uint64_t w) { return (uint32_t)w & 0x3f; }
 
+/*
+ * The states in which a job has its key: it runs or may run again. An ambiguous one may, as long as nobody has
+ * said what became of it.
+ */
+static inline int qb_word_holds_key(uint64_t w)
+{
+	uint32_t state = qb_word_state(w);
+
+	return state == QB_JOB_READY || state == QB_JOB_CLAIMED || state == QB_JOB_STARTED || state == QB_JOB_WAITING ||
+	       state == QB_JOB_AMBIGUOUS;
+}
+
 /* In FILLING `failures` says how far a job with a key has come, see key.h; after DUPLICATE `attempt` is a part of the holder. */
 enum qb_filling {
 	QB_FILLING_OWN = 0,             /* the submitter's alone */
@@ -304,6 +316,8 @@ static inline uint64_t qb_ending(uint32_t slot_idx, uint64_t word)
 	return 1ull << 63 | (uint64_t)(slot_idx & (QB_JOB_MAX - 1)) << 42 | (uint64_t)qb_word_gen(word) << 16 |
 	       qb_word_attempt(word);
 }
+
+static inline uint32_t qb_ending_slot(uint64_t ending) { return (uint32_t)(ending >> 42) & (QB_JOB_MAX - 1); }
 
 static inline uint64_t qb_seat_word(uint32_t incarnation, uint32_t role, uint32_t state)
 {

@@ -12,6 +12,7 @@ noinst_LIBRARIES += %D%/libqb-shm.a
 	%D%/fault.c %D%/fault.h \
 	%D%/hint.h \
 	%D%/job.c %D%/job.h \
+	%D%/join.c %D%/join.h \
 	%D%/key.c %D%/key.h \
 	%D%/layout.h \
 	%D%/names.c \

@@ -9,6 +9,7 @@
 #include "shm/fault.h"
 #include "shm/hint.h"
 #include "shm/job.h"
+#include "shm/join.h"
 #include "shm/ring.h"
 #include "shm/seat.h"
 #include "shm/wait.h"
@@ -122,6 +123,9 @@ static void recover_word(struct qb_recovery *r, uint32_t i, uint64_t w, qb_verdi
 	case QB_JOB_FREE:
 		qb_hint_give(seg->free_map, &seg->hdr->free_from, i);
 		break;
+	case QB_JOB_DEAD:
+		qb_join_repair(seg, i);
+		break;
 	default:
 		break;
 	}
@@ -186,6 +190,11 @@ int qb_recover_seat(struct qb_recovery *r, uint32_t seat, qb_verdict_fn fn, void
 	if (qb_seat_begin_recovery(seg, seat) < 0)
 		return QB_EFENCED;
 	recover_recent(r, seat, fn, ctx);
+	/* Relaxed: its writer is dead. It may have been killed between the end of that job and the wake-up. */
+	uint64_t ending = qb_load_relaxed64(&seg->seats[seat].ending);
+
+	if (ending)
+		qb_join_repair(seg, qb_ending_slot(ending));
 	memset(r->seen, 0, (seg->cfg.job_count + 63) / 64 * sizeof(*r->seen));
 	qb_ring_mark(seg, QB_RING_URGENT, r->seen);
 	qb_ring_mark(seg, QB_RING_NORMAL, r->seen);

@@ -38,6 +38,7 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/river-util.c \
 	%D%/river-worker.c %D%/river-worker.h \
 	%D%/shm.c \
+	%D%/shm-address.c %D%/shm-address.h \
 	%D%/shm-effect.c %D%/shm-effect.h \
 	%D%/shm-unique.c %D%/shm-unique.h
 %C%_libqb_queue_a_CPPFLAGS = $(AM_CPPFLAGS) $(LIBPQ_CFLAGS)

@@ -13,6 +13,7 @@
 #include "base/log.h"
 #include "pg/conn.h"
 #include "pg/standby.h"
+#include "queue/shm-address.h"
 #include "queue/shm-effect.h"
 #include "queue/shm-unique.h"
 #include "shm/hint.h"
@@ -118,6 +119,22 @@ static int shm_enqueue_unique(struct qb_queue *q, const struct qb_submit *job, c
 {
 	return qb_shm_enqueue_unique(&q->env, job, key, ticket, err);
 }
+
+static int shm_push(struct qb_queue *q, const struct qb_submit *job, const char *address, struct qb_queue_ticket *ticket,
+		    struct qb_address_run *run, struct qb_err *err)
+{
+	return qb_shm_address_push(&q->env, job, address, ticket, run, err);
+}
+
+static int shm_await(struct qb_queue *q, const char *address, const struct qb_address_run *run, uint64_t deadline_ns,
+		     struct qb_address_end *end, struct qb_err *err)
+{
+	(void)address;
+	(void)err;
+	return qb_shm_address_await(&q->env, run, deadline_ns, end);
+}
+
+static const struct qb_address_ops shm_addressed = { .push = shm_push, .await = shm_await };
 
 static int shm_acknowledged(struct qb_queue *q, const struct qb_queue_ticket *ticket)
 {
@@ -384,4 +401,5 @@ const struct qb_queue_ops qb_queue_shm = {
 	.woken = shm_woken,
 	.census = shm_census,
 	.outcomes = shm_outcomes,
+	.addressed = &shm_addressed,
 };
