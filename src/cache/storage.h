@@ -3,7 +3,7 @@
  * Items in files: the contract of rsstorage's file server, and what that lacks.
  *
  * Lives in: a directory of its own. An item has a name of two parts: dir ("" or relative, "a/b") and address; neither may
- * lead out of it.  An item is one file, or in chunks: a directory with a description and files.
+ * lead out of it.  An item is one file. One that is put in chunks is found under a second name while it grows.
  * Writers and readers: any process and thread; a handle may be shared.
  * Progress: may block on the file system.
  * Crash: a put is a temporary file and one rename: killed at any step it leaves the old item or the new one, whole.
@@ -49,7 +49,10 @@ typedef int (*qb_store_resolver)(void *ctx, struct qb_store_sink *sink, struct q
 /* 0: it is there, in place of the one before. Negative: as before. -ENOSPC, -EDQUOT as they come. */
 int qb_store_put(struct qb_store *s, const char *dir, const char *address, qb_store_resolver resolver, void *ctx, struct qb_err *err);
 int qb_store_put_bytes(struct qb_store *s, const char *dir, const char *address, const void *data, size_t bytes, struct qb_err *err);
-/* Can be read while it grows; not atomic: doc/storage.md. bytes: of the whole, 0 when unknown. */
+/*
+ * Can be read while it grows, when there was none before; the item before stays until it is complete. Then as put, in one
+ * rename. bytes: of the whole, QB_EVERIFY when others came; 0 when unknown.
+ */
 int qb_store_put_chunked(struct qb_store *s, const char *dir, const char *address, uint64_t bytes, qb_store_resolver resolver,
 			 void *ctx, struct qb_err *err);
 
@@ -57,7 +60,7 @@ int qb_store_put_chunked(struct qb_store *s, const char *dir, const char *addres
 struct qb_store_reader;
 int qb_store_get(struct qb_store *s, const char *dir, const char *address, struct qb_store_reader **out, struct qb_store_info *info,
 		 struct qb_err *err);
-/* Bytes, 0 at the end, or negative. */
+/* Bytes, 0 at the end, or negative: QB_ETIMEOUT when the next chunk does not come, -EPIPE when its writer gave up or died. */
 ssize_t qb_store_read(struct qb_store_reader *r, void *data, size_t cap, struct qb_err *err);
 void qb_store_reader_close(struct qb_store_reader *r);
 /* All of it, malloc'ed. 1; 0: there is none; negative (QB_ETOOBIG above max). */
@@ -66,7 +69,10 @@ int qb_store_get_bytes(struct qb_store *s, const char *dir, const char *address,
 
 /* 1: removed; 0: there was none; negative. */
 int qb_store_remove(struct qb_store *s, const char *dir, const char *address, struct qb_err *err);
-/* To another name, of the same store or another one. 1; 0: there is none; negative. Copy is atomic as put is; so is move. */
+/*
+ * To another name, of the same store or another one. 1; 0: there is none; negative (QB_EBUSY: it still grows). Copy is atomic as
+ * put is; so is move, but that between file systems a kill may leave the item under both names.
+ */
 int qb_store_move(struct qb_store *s, const char *dir, const char *address, struct qb_store *to, const char *to_dir,
 		  const char *to_address, struct qb_err *err);
 int qb_store_copy(struct qb_store *s, const char *dir, const char *address, struct qb_store *to, const char *to_dir,
