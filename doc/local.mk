@@ -21,6 +21,7 @@ dist_doc_DATA += \
 	%D%/river.md \
 	%D%/river-maintenance.md \
 	%D%/security.md \
+	%D%/storage.md \
 	%D%/style.md \
 	%D%/sync.md \
 	%D%/unique-keys.md
