@@ -31,7 +31,7 @@ struct qb_address_run { uint64_t a, b; };
 
 enum qb_address_state {
 	QB_ADDRESS_NOT_YET,             /* the deadline came first */
-	QB_ADDRESS_DONE,                /* it is over; without record(), also when it failed */
+	QB_ADDRESS_DONE,                /* it is over; without keeps_failures, also when it failed */
 	QB_ADDRESS_FAILED,              /* what the queue has on record for the address */
 };
 
@@ -54,8 +54,8 @@ struct qb_address_ops {
 		     struct qb_address_end *end, struct qb_err *err);
 	/*
 	 * Worker, just before complete() (message NULL) or a final fail() of an addressed job: what whoever waits is to be
-	 * told. Told together with the end of the job or before it, as the queue does. NULL: the queue keeps no failures,
-	 * and await() says DONE of every end. 0 or negative.
+	 * told. Told together with the end of the job or before it, as the queue does. NULL: there is nothing to do.
+	 * 0 or negative.
 	 */
 	int (*record)(struct qb_queue *q, const struct qb_queue_job *job, const char *address, const char *message,
 		      struct qb_err *err);
@@ -64,6 +64,11 @@ struct qb_address_ops {
 	 * see QB_CACHE_FAITHFUL. NULL: 0.
 	 */
 	int (*is_faithful)(struct qb_queue *q);
+	/*
+	 * 1: what record() was given is kept, and await() says FAILED with it. 0: await() says DONE of every end, and the
+	 * failures are the cache's to keep; record() may still be what wakes those who wait.
+	 */
+	int keeps_failures;
 };
 
 #endif
