@@ -71,8 +71,11 @@ int qb_cache_uncache(struct qb_cache *c, const struct qb_cache_spec *spec, struc
 
 /* ---- the runner: between start() and complete() or fail() of the job; q is the worker's own ---- */
 
-/* Is there nothing to do, because the item has come since the push? 0 always where the cache is faithful: rscache does not look. */
-int qb_cache_runner_found(struct qb_cache *c, const struct qb_cache_spec *spec, struct qb_err *err);
+/*
+ * Is there nothing to do, because the item has come since the push? 1: complete() has to follow. 0 always where the cache is
+ * faithful: rscache does not look.
+ */
+int qb_cache_runner_found(struct qb_cache *c, const struct qb_queue_job *job, const struct qb_cache_spec *spec, struct qb_err *err);
 /* The item, and the end of the failure on record. 0 or negative. complete() has to follow. */
 int qb_cache_runner_put(struct qb_cache *c, const struct qb_queue_job *job, const struct qb_cache_spec *spec, const void *data,
 			size_t bytes, struct qb_err *err);

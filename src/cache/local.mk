@@ -2,6 +2,7 @@
 noinst_LIBRARIES += %D%/libqb-cache.a
 %C%_libqb_cache_a_SOURCES = \
 	%D%/cache.c %D%/cache.h \
+	%D%/failure.c %D%/failure.h \
 	%D%/memory.c %D%/memory.h \
 	%D%/storage.c %D%/storage.h \
 	%D%/storage-get.c \
