@@ -58,7 +58,7 @@ struct get {
 static int fault_of(struct get *g, enum qb_cache_fault fault, const char *message)
 {
 	g->ret->fault = fault;
-	snprintf(g->ret->message, sizeof(g->ret->message), "%s", message);
+	snprintf(g->ret->message, sizeof(g->ret->message), "%.255s", message);
 	return 1;
 }
 

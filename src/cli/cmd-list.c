@@ -37,6 +37,8 @@ static void list_libraries(void)
 			printf("      :%s=%s  %s\n", o->name, o->preset, o->help);
 		if (qb_queues[i]->enqueue_unique)
 			printf("      takes unique keys\n");
+		if (qb_queues[i]->addressed)
+			printf("      fills a cache\n");
 	}
 }
 
@@ -56,6 +58,9 @@ static int list_scenarios(struct qb_err *err)
 		if (sc.shape == QB_SHAPE_KEYS)
 			printf("  %-26s %4u keys by %2u processes %3u %6u\n", *names, sc.keys.keys, sc.keys.processes,
 			       workers, sc.keys.keys);
+		else if (sc.shape == QB_SHAPE_CACHE)
+			printf("  %-26s %4u callers in %2u processes %2u %6u\n", *names, sc.cache.processes * sc.cache.callers,
+			       sc.cache.processes, workers, sc.cache.kills);
 		else
 			printf("  %-26s %9s %5u/s %8u %6u\n", *names,
 			       qb_format_duration(duration, sizeof(duration), sc.duration_ns), sc.rate, workers,

@@ -174,6 +174,36 @@ static void print_keys(const struct qb_scenario *sc, const struct qb_plan_totals
 	       (unsigned long long)t->jobs, (unsigned long long)sc->seed);
 }
 
+static void print_cache(const struct qb_scenario *sc, const struct qb_plan_totals *t)
+{
+	static const char *const what[QB_CACHE_PHASES] = {
+		"each address as likely",
+		"the k-th address as likely as 1 / k^skew",
+		"those of the first phase, all of which were removed",
+		"all callers ask for one address at once; its work fails",
+		"the same addresses again, whose work succeeds now",
+		"each address as likely; of some the worker is killed at work",
+		"all callers ask for one address at once",
+		"the same, and the worker is killed at work",
+	};
+	struct qb_cacheset set = qb_scenario_cacheset(sc);
+	char deadline[24];
+
+	printf("Scenario %s: %s\n\n", sc->name, sc->summary);
+	printf("  callers     %u in %u process%s\n", set.callers, sc->cache.processes, sc->cache.processes == 1 ? "" : "es");
+	for (int i = 0; i < QB_CACHE_PHASES; i++) {
+		uint64_t requests = qb_cacheset_requests(&set, (enum qb_cache_phase)i);
+
+		if (requests)
+			printf("    %-15s %7llu requests for %6u addresses: %s\n", qb_cache_phase_name((enum qb_cache_phase)i),
+			       (unsigned long long)requests, qb_cacheset_addresses(&set, (enum qb_cache_phase)i), what[i]);
+	}
+	printf("  kills       %u of worker at most\n", set.kills);
+	printf("  deadline    %s for each wait on work\n", qb_format_duration(deadline, sizeof(deadline), sc->cache.deadline_ns));
+	printf("  jobs        %llu requests in all, seed %llu; how many of them become jobs is the result\n",
+	       (unsigned long long)t->jobs, (unsigned long long)sc->seed);
+}
+
 static int plan(struct qb_ctx *ctx, int argc, char **argv)
 {
 	struct qb_plan_totals totals;
@@ -199,8 +229,8 @@ static int plan(struct qb_ctx *ctx, int argc, char **argv)
 		return qb_cli_fail(&err);
 	}
 	qb_plan_totals(&list, &totals);
-	if (sc.shape == QB_SHAPE_KEYS) {
-		print_keys(&sc, &totals);
+	if (sc.shape == QB_SHAPE_KEYS || sc.shape == QB_SHAPE_CACHE) {
+		(sc.shape == QB_SHAPE_KEYS ? print_keys : print_cache)(&sc, &totals);
 		print_shares(&sc, &totals);
 		qb_plan_free(&list);
 		return QB_EXIT_DONE;

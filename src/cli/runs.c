@@ -87,6 +87,9 @@ static int split_libs(struct runs *r, struct qb_err *err)
 		if (r->sc.shape == QB_SHAPE_KEYS && !ops->enqueue_unique)
 			return qb_err_set(err, QB_EUSAGE, "scenario %s enqueues jobs with unique keys, and %s takes none; "
 					  "'qbench list' says which library does", r->sc.name, ops->name);
+		if (r->sc.shape == QB_SHAPE_CACHE && !ops->addressed)
+			return qb_err_set(err, QB_EUSAGE, "scenario %s fills a cache, and %s takes no work by address; "
+					  "'qbench list' says which library does", r->sc.name, ops->name);
 		if (r->sc.faults.kills && r->sc.faults.victim == QB_VICTIM_SYNCER &&
 		    !(ops->flags & QB_QUEUE_NEEDS_SYNCER))
 			return qb_err_set(err, QB_EUSAGE, "--victim=syncer: %s has no syncer; choose --lib=shm", name);
@@ -190,7 +193,8 @@ static uint64_t connections(const struct runs *r)
 			workers = r->sc.processes.counts.values[i];
 
 	/* Twice: the connections of killed workers take a moment to go. */
-	return 2 * (workers + r->cfg->standbys) * each + qb_scenario_keyset(&r->sc).processes + SPARE_CONNECTIONS;
+	return 2 * (workers + r->cfg->standbys) * each + qb_scenario_keyset(&r->sc).processes +
+	       3 * qb_scenario_cacheset(&r->sc).callers + SPARE_CONNECTIONS;
 }
 
 static void fill_report(const struct runs *r, const struct qb_report_entry *entries, size_t count,

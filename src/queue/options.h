@@ -38,6 +38,8 @@ struct qb_queue_option {
 /* The one that says whose use of a library is followed; under "published" nobody gives back what the dead held. */
 #define QB_QUEUE_ADAPTER_OPTION "adapter"
 #define QB_QUEUE_ADAPTER_PUBLISHED "published"
+/* Whose weaknesses are mended. */
+#define QB_QUEUE_ADAPTER_FIXED "fixed"
 
 /*
  * "name=value:name=value", or NULL or "" for the presets. values has room for QB_QUEUE_OPTIONS_MAX.

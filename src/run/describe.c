@@ -55,6 +55,52 @@ static void describe_queue(struct qb_driver *d)
 		describe_track(d, values);
 }
 
+static void setting_u(struct qb_meta *m, const char *key, uint64_t value)
+{
+	char text[32];
+
+	snprintf(text, sizeof(text), "%llu", (unsigned long long)value);
+	qb_meta_setting(m, key, text);
+}
+
+/* Whether the cache has the library's weaknesses is a matter of its adapter: only "fixed" has none. */
+static int is_faithful(const struct qb_driver *d)
+{
+	const struct qb_queue_option *o = d->ops->options;
+	uint64_t values[QB_QUEUE_OPTIONS_MAX];
+	char text[64];
+
+	if (!d->ops->addressed->is_faithful || !o || qb_queue_options_parse(d->ops, d->spec.options, values, NULL) < 0)
+		return 0;
+	for (size_t i = 0; o[i].name; i++)
+		if (strcmp(o[i].name, QB_QUEUE_ADAPTER_OPTION) == 0)
+			return strcmp(qb_queue_option_text(&o[i], values[i], text, sizeof(text)), QB_QUEUE_ADAPTER_FIXED) != 0;
+	return 0;
+}
+
+static void describe_cache(struct qb_driver *d)
+{
+	const struct qb_scenario_cache *c = &d->sc->cache;
+	struct qb_meta *m = &d->result->meta;
+	char text[32];
+
+	setting_u(m, "cache addresses", c->addresses);
+	setting_u(m, "cache requests", c->requests);
+	snprintf(text, sizeof(text), "%g", c->skew);
+	qb_meta_setting(m, "cache skew", text);
+	setting_u(m, "cache failing", c->failing);
+	setting_u(m, "cache rounds", c->rounds);
+	setting_u(m, "cache kills", c->kills);
+	setting_u(m, "cache processes", c->processes);
+	setting_u(m, "cache callers", c->callers);
+	snprintf(text, sizeof(text), "%llums", (unsigned long long)(c->deadline_ns / QB_NS_PER_MS));
+	qb_meta_setting(m, "cache deadline", text);
+	setting_u(m, "cache memory", c->memory_bytes);
+	setting_u(m, "cache durable", c->durable);
+	setting_u(m, "cache stale_errors", c->stale_errors);
+	setting_u(m, "cache faithful", (uint64_t)is_faithful(d));
+}
+
 void qb_describe_run(struct qb_driver *d, unsigned max_attempts)
 {
 	struct qb_meta *m = &d->result->meta;
@@ -95,9 +141,11 @@ void qb_describe_run(struct qb_driver *d, unsigned max_attempts)
 		snprintf(m->error_classes[i], sizeof(m->error_classes[i]), "%s", qb_error_class_name(i));
 	int on_keys = sc->shape == QB_SHAPE_KEYS;
 
-	snprintf(text, sizeof(text), "%u", on_keys ? sc->keys.keys : sc->faults.kills);
+	int on_cache = sc->shape == QB_SHAPE_CACHE;
+
+	snprintf(text, sizeof(text), "%u", on_keys ? sc->keys.keys : on_cache ? sc->cache.kills : sc->faults.kills);
 	qb_meta_setting(m, "kills planned", text);
-	qb_meta_setting(m, "victim planned", qb_victim_name(on_keys ? QB_VICTIM_WORKER : sc->faults.victim));
+	qb_meta_setting(m, "victim planned", qb_victim_name(on_keys || (on_cache && sc->cache.kills) ? QB_VICTIM_WORKER : sc->faults.victim));
 	if (on_keys) {
 		snprintf(text, sizeof(text), "%u", sc->keys.keys);
 		qb_meta_setting(m, "keys", text);
@@ -106,6 +154,8 @@ void qb_describe_run(struct qb_driver *d, unsigned max_attempts)
 		snprintf(text, sizeof(text), "%llums", (unsigned long long)(sc->keys.watch_ns / QB_NS_PER_MS));
 		qb_meta_setting(m, "key watch", text);
 	}
+	if (sc->shape == QB_SHAPE_CACHE)
+		describe_cache(d);
 	snprintf(text, sizeof(text), "%u", max_attempts);
 	qb_meta_setting(m, "max_attempts", text);
 	qb_meta_setting(m, "server", qb_server_is_private(d->server) ? "private" : "given");

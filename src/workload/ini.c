@@ -13,7 +13,7 @@
 #include "shm/status.h"
 #include "workload/keys.h"
 
-#define KEYS_MAX 32
+#define KEYS_MAX 64
 
 struct parser {
 	const char *file;
@@ -129,6 +129,8 @@ static void begin_section(struct parser *p, char *text)
 		p->section_lines[i] = p->line;
 	if (i == QB_SECTION_KEYS)
 		p->sc->shape = QB_SHAPE_KEYS;
+	if (i == QB_SECTION_CACHE)
+		p->sc->shape = QB_SHAPE_CACHE;
 }
 
 /* A control character, or -1. They would travel from here into terminals and records. */

@@ -12,7 +12,7 @@
 #define DAY_NS (24.0 * 3600 * 1e9)
 
 const char *const qb_section_names[] = {
-	"scenario", "burst", "errors", "faults", "keys", "processes", "retries", "kind", NULL,
+	"scenario", "burst", "errors", "faults", "keys", "cache", "processes", "retries", "kind", NULL,
 };
 
 #define ERROR_KEY(name_, class_) \
@@ -47,6 +47,19 @@ const struct qb_key qb_scenario_keys[] = {
 	{ QB_SECTION_KEYS, "keys", QB_KEY_U32, IN(keys.keys), 0, 1, 4000, 1 },
 	{ QB_SECTION_KEYS, "processes", QB_KEY_U32, IN(keys.processes), 0, 1, 64, 1 },
 	{ QB_SECTION_KEYS, "watch", QB_KEY_DURATION, IN(keys.watch_ns), 0, 1e8, DAY_NS, 0 },
+
+	{ QB_SECTION_CACHE, "addresses", QB_KEY_U32, IN(cache.addresses), 0, 0, 100000, 0 },
+	{ QB_SECTION_CACHE, "requests", QB_KEY_U32, IN(cache.requests), 0, 0, 1000000, 0 },
+	{ QB_SECTION_CACHE, "skew", QB_KEY_DOUBLE, IN(cache.skew), 0, 0.01, 5, 0 },
+	{ QB_SECTION_CACHE, "failing", QB_KEY_U32, IN(cache.failing), 0, 0, 1000, 0 },
+	{ QB_SECTION_CACHE, "rounds", QB_KEY_U32, IN(cache.rounds), 0, 0, 100000, 0 },
+	{ QB_SECTION_CACHE, "kills", QB_KEY_U32, IN(cache.kills), 0, 0, 1000, 0 },
+	{ QB_SECTION_CACHE, "processes", QB_KEY_U32, IN(cache.processes), 0, 1, 64, 1 },
+	{ QB_SECTION_CACHE, "callers", QB_KEY_U32, IN(cache.callers), 0, 1, 64, 1 },
+	{ QB_SECTION_CACHE, "deadline", QB_KEY_DURATION, IN(cache.deadline_ns), 0, 1e8, DAY_NS, 0 },
+	{ QB_SECTION_CACHE, "memory", QB_KEY_U64, IN(cache.memory_bytes), 0, 0, 0, 0 },
+	{ QB_SECTION_CACHE, "durable", QB_KEY_U32, IN(cache.durable), 0, 0, 1, 0 },
+	{ QB_SECTION_CACHE, "stale_errors", QB_KEY_U32, IN(cache.stale_errors), 0, 0, 1, 0 },
 
 	{ QB_SECTION_PROCESSES, "counts", QB_KEY_LIST, IN(processes.counts), 0, 1, 200, 1 },
 	{ QB_SECTION_PROCESSES, "slots", QB_KEY_U32, IN(processes.slots), 0, 0, 64, 0 },
@@ -85,6 +98,8 @@ int qb_section_applies(enum qb_section section, const struct qb_scenario *sc)
 		return sc->shape == QB_SHAPE_LOAD;
 	case QB_SECTION_KEYS:
 		return sc->shape == QB_SHAPE_KEYS;
+	case QB_SECTION_CACHE:
+		return sc->shape == QB_SHAPE_CACHE;
 	default:
 		return 1;
 	}

@@ -17,6 +17,7 @@ enum qb_section {
 	QB_SECTION_ERRORS,
 	QB_SECTION_FAULTS,
 	QB_SECTION_KEYS,
+	QB_SECTION_CACHE,
 	QB_SECTION_PROCESSES,
 	QB_SECTION_RETRIES,
 	QB_SECTION_KIND,                /* one for each kind; the others at most once */

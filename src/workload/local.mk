@@ -26,7 +26,9 @@ dist_scenario_DATA = \
 	%D%/scenarios/rate_limit_pressure.ini \
 	%D%/scenarios/notify_latency.ini \
 	%D%/scenarios/high_scale.ini \
-	%D%/scenarios/idempotent_enqueue.ini
+	%D%/scenarios/idempotent_enqueue.ini \
+	%D%/scenarios/cache_dedup.ini \
+	%D%/scenarios/cache_concurrent_miss.ini
 
 EXTRA_DIST += %D%/embed.sh
 BUILT_SOURCES += %D%/builtin.c

@@ -2,6 +2,7 @@
 #include "workload/plan.h"
 
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -154,6 +155,62 @@ static void draw_keys(struct builder *b)
 	b->plan->count = qb_keyset_jobs(&set);
 }
 
+/* The first k of cumulative[] that is above u, of n. */
+static uint32_t pick(const double *cumulative, uint32_t n, double u)
+{
+	uint32_t low = 0, high = n - 1;
+
+	while (low < high) {
+		uint32_t mid = low + (high - low) / 2;
+
+		if (cumulative[mid] > u)
+			high = mid;
+		else
+			low = mid + 1;
+	}
+	return low;
+}
+
+/* Which of the n addresses of a phase its requests are for, in order: those of `first` follow each other. */
+static void draw_addresses(struct builder *b, enum qb_cache_phase phase, const struct qb_cacheset *set, struct qb_plan_job *jobs)
+{
+	uint32_t n = qb_cacheset_addresses(set, phase), first = qb_cacheset_first_address(set, phase);
+	uint64_t requests = qb_cacheset_requests(set, phase);
+	double sum = 0, *cumulative = qb_xcalloc(n, sizeof(*cumulative));
+
+	for (uint32_t k = 0; k < n; k++)
+		cumulative[k] = sum += phase == QB_CACHE_SKEWED ? pow(k + 1.0, -b->sc->cache.skew) : 1;
+	for (uint64_t i = 0; i < requests; i++) {
+		if (qb_cache_in_rounds(phase))
+			jobs[i].tenant = first + (uint32_t)(i / set->callers);
+		else
+			jobs[i].tenant = first + pick(cumulative, n, qb_pcg_unit(&b->pcg) * sum);
+	}
+	/* Each whose worker is to be killed is asked for. */
+	for (uint32_t k = 0; phase == QB_CACHE_KILLED && k < set->kills; k++)
+		jobs[requests / set->kills * k].tenant = first + k;
+	free(cumulative);
+}
+
+/* Any request may be the one that executes; when it comes is not known. */
+static void draw_cache(struct builder *b)
+{
+	struct qb_cacheset set = qb_scenario_cacheset(b->sc);
+
+	for (int phase = 0; phase < QB_CACHE_PHASES; phase++) {
+		struct qb_plan_job *jobs = &b->plan->jobs[b->plan->count];
+		uint64_t n = qb_cacheset_requests(&set, (enum qb_cache_phase)phase);
+
+		for (uint64_t i = 0; i < n; i++) {
+			draw_job(b, 0, &jobs[i]);
+			jobs[i].error_class = phase == QB_CACHE_FAILING ? QB_ERROR_CLASS_PERMANENT : QB_ERROR_CLASS_NONE;
+		}
+		if (n)
+			draw_addresses(b, (enum qb_cache_phase)phase, &set, jobs);
+		b->plan->count += n;
+	}
+}
+
 static int build_tick(struct builder *b, uint64_t tick)
 {
 	const struct qb_scenario *sc = b->sc;
@@ -173,6 +230,7 @@ static int build_tick(struct builder *b, uint64_t tick)
 int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_err *err)
 {
 	struct builder b = { .sc = sc, .plan = plan };
+	struct qb_cacheset cache;
 	struct qb_keyset set;
 	uint64_t tick, bound;
 	uint32_t i;
@@ -183,7 +241,9 @@ int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_
 	if (ret)
 		return ret;
 	set = qb_scenario_keyset(sc);
-	bound = sc->shape == QB_SHAPE_KEYS ? qb_keyset_jobs(&set) : jobs_bound(sc) + sc->backlog;
+	cache = qb_scenario_cacheset(sc);
+	bound = sc->shape == QB_SHAPE_KEYS ? qb_keyset_jobs(&set) : sc->shape == QB_SHAPE_CACHE ? qb_cacheset_jobs(&cache) :
+		jobs_bound(sc) + sc->backlog;
 	if (bound > QB_PLAN_JOBS_MAX)
 		return qb_err_set(err, QB_EUSAGE,
 				  "scenario %s asks for %llu jobs, more than the %u that a plan "
@@ -200,6 +260,10 @@ int qb_plan_build(const struct qb_scenario *sc, struct qb_plan *plan, struct qb_
 
 	if (sc->shape == QB_SHAPE_KEYS) {
 		draw_keys(&b);
+		return 0;
+	}
+	if (sc->shape == QB_SHAPE_CACHE) {
+		draw_cache(&b);
 		return 0;
 	}
 	for (i = 0; i < sc->backlog; i++)
@@ -270,7 +334,7 @@ void qb_plan_totals(const struct qb_plan *plan, struct qb_plan_totals *totals)
 }
 
 /* Where there is no time there is a place. */
-static void print_place(const struct qb_scenario *sc, size_t idx, FILE *out)
+static void print_place(const struct qb_scenario *sc, const struct qb_plan_job *job, size_t idx, FILE *out)
 {
 	struct qb_keyset set = qb_scenario_keyset(sc);
 	struct qb_key_place at;
@@ -279,6 +343,14 @@ static void print_place(const struct qb_scenario *sc, size_t idx, FILE *out)
 	if (qb_keyset_place(&set, idx + 1, &at) == 0)
 		fprintf(out, ",\"phase\":\"%s\",\"process\":%u,\"key\":\"%s\"", qb_key_phase_name(at.phase), at.process,
 			qb_keyset_text(&at, key));
+
+	struct qb_cacheset cache = qb_scenario_cacheset(sc);
+	struct qb_cache_place request;
+	char address[QB_CACHE_ADDRESS_BYTES];
+
+	if (cache.callers && qb_cacheset_place(&cache, idx + 1, &request) == 0)
+		fprintf(out, ",\"phase\":\"%s\",\"request\":%u,\"address\":\"%s\"", qb_cache_phase_name(request.phase),
+			request.request, qb_cacheset_text(job->tenant, address));
 }
 
 int qb_plan_print_jsonl(const struct qb_plan *plan, const struct qb_scenario *sc, FILE *out)
@@ -299,7 +371,7 @@ int qb_plan_print_jsonl(const struct qb_plan *plan, const struct qb_scenario *sc
 			"\"error_class\":\"%s\"", i, (unsigned long long)job->at_ns, job->tenant,
 			sc->kinds[job->kind].name, job->work_ms, job->payload_bytes, sha256,
 			qb_error_class_name(job->error_class));
-		print_place(sc, i, out);
+		print_place(sc, job, i, out);
 		fputs("}\n", out);
 	}
 	if (fflush(out) || ferror(out))

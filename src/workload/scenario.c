@@ -18,6 +18,9 @@
 #define FILE_MAX_BYTES (1u << 20)
 #define NAMES_MAX 64
 #define WATCH_NS (5 * QB_NS_PER_S)
+#define SKEW 1.1
+#define DEADLINE_NS (10 * QB_NS_PER_S)
+#define CALLERS_MAX 256u
 
 static const struct {
 	const char *name, *target;
@@ -106,7 +109,8 @@ int qb_scenario_parse(const char *file, const char *text, size_t bytes, struct q
 		      struct qb_err *err)
 {
 	struct qb_scenario read = { .tenants = 1, .seed = 1, .burst = { .multiplier = 1 },
-				    .keys = { .watch_ns = WATCH_NS } };
+				    .keys = { .watch_ns = WATCH_NS },
+				    .cache = { .skew = SKEW, .deadline_ns = DEADLINE_NS } };
 	int ret;
 
 	default_name(file, read.name, sizeof(read.name));
@@ -218,6 +222,18 @@ struct qb_keyset qb_scenario_keyset(const struct qb_scenario *sc)
 	return (struct qb_keyset){ .keys = sc->keys.keys, .processes = sc->keys.processes };
 }
 
+struct qb_cacheset qb_scenario_cacheset(const struct qb_scenario *sc)
+{
+	const struct qb_scenario_cache *c = &sc->cache;
+
+	if (sc->shape != QB_SHAPE_CACHE)
+		return (struct qb_cacheset){ 0 };
+	return (struct qb_cacheset){
+		.callers = c->processes * c->callers, .addresses = c->addresses, .requests = c->requests, .failing = c->failing,
+		.rounds = c->rounds, .kills = c->kills,
+	};
+}
+
 static int has_processes(const struct qb_scenario *sc)
 {
 	return sc->processes.counts.count || sc->processes.slots || sc->processes.backlog;
@@ -314,6 +330,28 @@ static int check_keys(const struct qb_scenario *sc, struct qb_blame *blame, stru
 	return 0;
 }
 
+static int check_cache(const struct qb_scenario *sc, struct qb_blame *blame, struct qb_err *err)
+{
+	const struct qb_scenario_cache *c = &sc->cache;
+
+	*blame = (struct qb_blame){ .key = find_key(QB_SECTION_CACHE, "addresses"), .whole = 1 };
+	if (has_burst(sc) || has_errors(sc) || has_faults(sc))
+		return qb_err_set(err, QB_EUSAGE, "[cache] does not go together with [burst], [errors] and [faults]");
+	if (!c->addresses && !c->rounds && !c->failing)
+		return qb_err_set(err, QB_EUSAGE, "[cache] asks for nothing; say addresses and requests, or rounds");
+	blame->key = find_key(QB_SECTION_CACHE, "requests");
+	if (c->requests < c->addresses || (c->requests && !c->addresses))
+		return qb_err_set(err, QB_EUSAGE, "requests: at least as many as addresses (%u), and none without", c->addresses);
+	blame->key = find_key(QB_SECTION_CACHE, "kills");
+	if (c->addresses && c->kills > c->addresses)
+		return qb_err_set(err, QB_EUSAGE, "kills: at most one for each of the %u addresses", c->addresses);
+	blame->key = find_key(QB_SECTION_CACHE, "callers");
+	if (c->processes * c->callers > CALLERS_MAX)
+		return qb_err_set(err, QB_EUSAGE, "%u processes of %u callers are more than %u callers", c->processes, c->callers,
+				  CALLERS_MAX);
+	return 0;
+}
+
 int qb_scenario_check_blame(const struct qb_scenario *sc, struct qb_blame *blame,
 			    struct qb_err *err)
 {
@@ -335,6 +373,8 @@ int qb_scenario_check_blame(const struct qb_scenario *sc, struct qb_blame *blame
 		ret = check_ranges(sc, blame, err);
 	if (!ret && sc->shape == QB_SHAPE_KEYS)
 		return check_keys(sc, blame, err);
+	if (!ret && sc->shape == QB_SHAPE_CACHE)
+		return check_cache(sc, blame, err);
 	if (!ret && has_burst(sc))
 		ret = check_window(sc, QB_SECTION_BURST, sc->burst.start_ns, sc->burst.end_ns,
 				   blame, err);
@@ -523,6 +563,8 @@ int qb_scenario_print(const struct qb_scenario *sc, FILE *out)
 		print_section(sc, QB_SECTION_FAULTS, 0, out);
 	if (sc->shape == QB_SHAPE_KEYS)
 		print_section(sc, QB_SECTION_KEYS, 0, out);
+	if (sc->shape == QB_SHAPE_CACHE)
+		print_section(sc, QB_SECTION_CACHE, 0, out);
 	if (has_processes(sc))
 		print_section(sc, QB_SECTION_PROCESSES, 0, out);
 	if (sc->retries.jitter.count)
