@@ -121,8 +121,9 @@ static int push(struct get *g, struct qb_err *err)
 
 	for (;;) {
 		struct qb_queue_ticket ticket = { 0 };
-		uint64_t called_ns = qb_now_ns();
 
+		if (cfg->pushing)
+			cfg->pushing(cfg->ctx);
 		rc = g->c->addressed->push(cfg->q, g->spec->work, g->spec->address, &ticket, &g->run, err);
 		if (rc < 0)
 			return rc;
@@ -130,7 +131,7 @@ static int push(struct get *g, struct qb_err *err)
 			g->ret->pushes++;
 			g->ret->way = rc == QB_OK ? QB_CACHE_EXECUTED : QB_CACHE_JOINED;
 			if (cfg->pushed)
-				cfg->pushed(cfg->ctx, rc, &ticket, called_ns);
+				cfg->pushed(cfg->ctx, rc, &ticket);
 			return 0;
 		}
 		if (qb_now_ns() >= g->deadline_ns)

@@ -32,8 +32,9 @@ struct qb_cache_config {
 	uint64_t deadline_ns;           /* of the wait on work. rscache has none: there it waits for as long as the row exists */
 	uint64_t visible_ns;            /* rscache's Timeout: how long a faithful Get looks for the item after the run, every 200 ms */
 	int stale_errors;               /* the trap: a recorded failure is returned whenever it was recorded */
-	/* Called for each push, also of runs that are pushed again; rc and ticket are push's. NULL: not. */
-	void (*pushed)(void *ctx, int rc, const struct qb_queue_ticket *ticket, uint64_t called_ns);
+	/* Called before and after each push, also of runs that are pushed again; rc and ticket are push's. NULL: not. */
+	void (*pushing)(void *ctx);
+	void (*pushed)(void *ctx, int rc, const struct qb_queue_ticket *ticket);
 	void *ctx;
 };
 

@@ -15,6 +15,7 @@
 #include "base/log.h"
 #include "base/proc.h"
 #include "base/strbuf.h"
+#include "run/cacherun.h"
 #include "run/keys.h"
 #include "run/process.h"
 #include "run/server.h"
@@ -54,7 +55,7 @@ static int make_config(struct qb_driver *d, struct qb_config_shm *c, struct qb_e
 	uint64_t blocks = 2ull * c->job_count + 2 * (QB_PAYLOAD_BYTES_MAX / c->block_bytes);
 
 	c->block_count = blocks > QB_BLOCK_MAX ? QB_BLOCK_MAX : (uint32_t)blocks;
-	c->seat_count = workers + (uint32_t)cfg->standbys + 12 + qb_scenario_keyset(d->sc).processes;
+	c->seat_count = workers + (uint32_t)cfg->standbys + 12 + qb_scenario_keyset(d->sc).processes + qb_scenario_cacheset(d->sc).callers;
 	c->effect_count = (uint32_t)d->plan.count;
 	c->worker_count = workers;
 	c->standby_count = (uint32_t)cfg->standbys;
@@ -258,6 +259,8 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 	rc = make_segment(d, err);
 	if (rc == 0)
 		rc = make_gate(d, err);
+	if (rc == 0 && d->sc->shape == QB_SHAPE_CACHE)
+		rc = qb_cache_run_prepare(d, err);
 	if (rc == 0)
 		rc = take_seat(d, err);
 	if (rc == 0)
@@ -442,7 +445,7 @@ static int run_phases(struct qb_driver *d, struct qb_err *err)
 	int drained = 0, ended = 1, rc = d->sc->backlog ? backlog_phase(d, err) : 0;
 
 	if (rc == 0)
-		rc = d->gate.shm ? qb_run_keys(d, &ended, err) : load_phase(d, err);
+		rc = d->gate.shm ? qb_run_keys(d, &ended, err) : d->board.shm ? qb_cache_run(d, &ended, err) : load_phase(d, err);
 
 	/* What the dead still hold was watched for as long as it is to be. */
 	d->in_a_hurry = !ended;
@@ -475,6 +478,7 @@ static void tear_down(struct qb_driver *d, int keep)
 	if (d->gate_path[0])
 		unlink(d->gate_path);
 	qb_gate_close(&d->gate);
+	qb_cache_run_clear(d, keep);
 	if (d->seg.base && !keep) {
 		unlink(d->segment_path);
 		d->segment_path[0] = 0;

@@ -8,6 +8,7 @@
 
 #include "pg/stats.h"
 #include "queue/queue.h"
+#include "run/board.h"
 #include "run/faults.h"
 #include "run/feeder.h"
 #include "run/gate.h"
@@ -33,6 +34,9 @@ struct qb_driver {
 	char segment_path[512];
 	char gate_path[512];            /* "": no gate */
 	struct qb_gate gate;
+	char board_path[512];           /* "": no cache */
+	char items_path[512];           /* the store's directory; "": none */
+	struct qb_board board;
 	uint32_t seat;
 	struct qb_event_writer log;
 	struct qb_queue_env env;

@@ -1,24 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "run/gate.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <limits.h>
-#include <linux/futex.h>
 #include <stdlib.h>
 #include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
-#include <time.h>
-#include <unistd.h>
 
 #include "base/clock.h"
-#include "shm/atomic.h"
+#include "run/meeting.h"
 #include "shm/status.h"
 
 #define MAGIC 0x51424741u
-/* From the arrival of the last producer: long enough that the others, woken by it, are back on a core. */
-#define AIM_NS (200 * QB_NS_PER_US)
 #define LOOK_NS (100 * QB_NS_PER_MS)
 
 struct qb_gate_shm {
@@ -28,60 +18,27 @@ struct qb_gate_shm {
 	qb_au32 ended;
 	qb_au32 ready, broken;
 	qb_au32 phase, key;             /* of the round */
-	qb_au32 arrived, answered;      /* in the round */
-	qb_au32 fire_round;             /* futex: the round whose fire_ns is set */
-	qb_au64 fire_ns;
+	qb_au32 answered;               /* in the round */
+	struct qb_meeting meeting;
 	/* followed by 2K words, by qb_keyset_index(): the phase + 1 up to which jobs of that key may end */
 	qb_au32 may_end[];
 };
-
-/* Shared between processes: not FUTEX_PRIVATE. */
-static void sleep_on(qb_au32 *word, uint32_t expected, uint64_t timeout_ns)
-{
-	struct timespec t = { .tv_sec = (time_t)(timeout_ns / QB_NS_PER_S), .tv_nsec = (long)(timeout_ns % QB_NS_PER_S) };
-
-	syscall(SYS_futex, &word->v, FUTEX_WAIT, expected, &t, NULL, 0);
-}
-
-static void wake_all(qb_au32 *word)
-{
-	syscall(SYS_futex, &word->v, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
-}
 
 static size_t bytes_of(const struct qb_keyset *set)
 {
 	return sizeof(struct qb_gate_shm) + 2 * (size_t)set->keys * sizeof(qb_au32);
 }
 
-static int map(struct qb_gate *g, int fd, size_t bytes)
-{
-	void *at = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-
-	if (at == MAP_FAILED)
-		return -errno;
-	g->shm = at;
-	g->bytes = bytes;
-	return 0;
-}
-
 int qb_gate_create(struct qb_gate *g, const char *path, const struct qb_keyset *set, struct qb_err *err)
 {
-	int fd = open(path, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
-	int rc = fd < 0 ? errno : 0;
+	void *at;
+	int rc = qb_shared_create(path, bytes_of(set), &at, err);
 
 	*g = (struct qb_gate){ .set = *set };
-	/* Its space is really there, as that of the segment. */
-	if (rc == 0)
-		rc = posix_fallocate(fd, 0, (off_t)bytes_of(set));
-	if (rc == 0)
-		rc = -map(g, fd, bytes_of(set));
-	if (fd >= 0)
-		close(fd);
-	if (rc) {
-		if (fd >= 0)
-			unlink(path);
-		return qb_err_errno(err, rc, "could not create %s", path);
-	}
+	if (rc < 0)
+		return rc;
+	g->shm = at;
+	g->bytes = bytes_of(set);
 	g->shm->magic = MAGIC;
 	g->shm->keys = set->keys;
 	g->shm->processes = set->processes;
@@ -91,25 +48,16 @@ int qb_gate_create(struct qb_gate *g, const char *path, const struct qb_keyset *
 int qb_gate_attach(struct qb_gate *g)
 {
 	const char *path = getenv(QB_GATE_ENV);
-	struct stat st;
-	int rc = 0;
+	void *at;
 
 	*g = (struct qb_gate){ .shm = NULL };
 	if (!path || !*path)
 		return 0;
-	int fd = open(path, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
+	int rc = qb_shared_attach(path, sizeof(struct qb_gate_shm), &at, &g->bytes);
 
-	if (fd < 0)
-		return -errno;
-	if (fstat(fd, &st) < 0)
-		rc = -errno;
-	else if (st.st_size < (off_t)sizeof(struct qb_gate_shm))
-		rc = QB_ETOOSHORT;
-	else
-		rc = map(g, fd, (size_t)st.st_size);
-	close(fd);
 	if (rc < 0)
 		return rc;
+	g->shm = at;
 	g->set = (struct qb_keyset){ .keys = g->shm->keys, .processes = g->shm->processes };
 	if (g->shm->magic == MAGIC && g->bytes >= bytes_of(&g->set))
 		return 0;
@@ -127,7 +75,7 @@ void qb_gate_close(struct qb_gate *g)
 void qb_gate_open_queue(struct qb_gate *g)
 {
 	qb_store_release32(&g->shm->is_open, 1);
-	wake_all(&g->shm->is_open);
+	qb_futex_wake_all(&g->shm->is_open);
 }
 
 int qb_gate_is_open(const struct qb_gate *g, uint64_t timeout_ns)
@@ -135,7 +83,7 @@ int qb_gate_is_open(const struct qb_gate *g, uint64_t timeout_ns)
 	if (!g->shm || qb_load_acquire32(&g->shm->is_open))
 		return 1;
 	if (timeout_ns)
-		sleep_on(&g->shm->is_open, 0, timeout_ns);
+		qb_futex_sleep(&g->shm->is_open, 0, timeout_ns);
 	return qb_load_acquire32(&g->shm->is_open) != 0;
 }
 
@@ -162,10 +110,10 @@ void qb_gate_start_round(struct qb_gate *g, const struct qb_gate_round *r)
 {
 	qb_store_relaxed32(&g->shm->phase, r->phase);
 	qb_store_relaxed32(&g->shm->key, r->key);
-	qb_store_relaxed32(&g->shm->arrived, 0);
+	qb_meeting_prepare(&g->shm->meeting);
 	qb_store_relaxed32(&g->shm->answered, 0);
 	qb_store_release32(&g->shm->round, r->number);
-	wake_all(&g->shm->round);
+	qb_futex_wake_all(&g->shm->round);
 }
 
 uint32_t qb_gate_answered(const struct qb_gate *g)
@@ -176,8 +124,8 @@ uint32_t qb_gate_answered(const struct qb_gate *g)
 void qb_gate_end_rounds(struct qb_gate *g)
 {
 	qb_store_release32(&g->shm->ended, 1);
-	wake_all(&g->shm->round);
-	wake_all(&g->shm->fire_round);
+	qb_futex_wake_all(&g->shm->round);
+	qb_futex_wake_all(&g->shm->meeting.fire_round);
 }
 
 void qb_gate_report(struct qb_gate *g, int ready)
@@ -195,7 +143,7 @@ int qb_gate_next_round(const struct qb_gate *g, uint32_t after, struct qb_gate_r
 	uint32_t now;
 
 	while ((now = qb_load_acquire32(&g->shm->round)) == after && !qb_load_acquire32(&g->shm->ended))
-		sleep_on(&g->shm->round, after, LOOK_NS);
+		qb_futex_sleep(&g->shm->round, after, LOOK_NS);
 	*r = (struct qb_gate_round){
 		.number = now, .phase = (enum qb_key_phase)qb_load_relaxed32(&g->shm->phase),
 		.key = qb_load_relaxed32(&g->shm->key),
@@ -205,17 +153,7 @@ int qb_gate_next_round(const struct qb_gate *g, uint32_t after, struct qb_gate_r
 
 void qb_gate_meet(struct qb_gate *g, const struct qb_gate_round *r)
 {
-	uint32_t before, arrived = qb_add_acq_rel32(&g->shm->arrived, 1) + 1;
-
-	if (arrived == g->set.processes) {
-		qb_store_relaxed64(&g->shm->fire_ns, qb_now_ns() + AIM_NS);
-		qb_store_release32(&g->shm->fire_round, r->number);
-		wake_all(&g->shm->fire_round);
-	}
-	while ((before = qb_load_acquire32(&g->shm->fire_round)) != r->number && !qb_load_acquire32(&g->shm->ended))
-		sleep_on(&g->shm->fire_round, before, LOOK_NS);
-	if (before == r->number)
-		qb_sleep_until_ns(qb_load_relaxed64(&g->shm->fire_ns));
+	qb_meeting_meet(&g->shm->meeting, r->number, g->set.processes, &g->shm->ended);
 }
 
 void qb_gate_answer(struct qb_gate *g)

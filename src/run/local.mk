@@ -1,6 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 noinst_LIBRARIES += %D%/libqb-run.a
 %C%_libqb_run_a_SOURCES = \
+	%D%/board.c %D%/board.h \
+	%D%/cacherun.c %D%/cacherun.h \
+	%D%/cachework.c %D%/cachework.h \
+	%D%/callers.c %D%/callers.h \
 	%D%/describe.c \
 	%D%/drain.c \
 	%D%/driver.c %D%/driver.h \
@@ -12,6 +16,7 @@ noinst_LIBRARIES += %D%/libqb-run.a
 	%D%/keys.c %D%/keys.h \
 	%D%/leftover.c \
 	%D%/load.c \
+	%D%/meeting.c %D%/meeting.h \
 	%D%/parent.c %D%/parent.h \
 	%D%/process.c %D%/process.h \
 	%D%/producers.c %D%/producers.h \

@@ -24,6 +24,8 @@
 #define KILL_NS (5 * QB_NS_PER_S)
 /* Parents that die by themselves without ever becoming ready: the next one will do the same. */
 #define DEATHS_MAX 5
+/* What a parent finds in its environment. */
+#define OWN 4
 
 /* Between fork and exec in a program with threads: nothing but system calls. envp was made before. */
 static __attribute__((noreturn)) void exec_parent(const struct qb_driver *d, char *const envp[], pid_t driver)
@@ -51,34 +53,34 @@ static __attribute__((noreturn)) void exec_parent(const struct qb_driver *d, cha
 	_exit(127);
 }
 
-/* Ours, the connection string, the settings of the queue, and where the gate is. */
-static char **make_environment(const struct qb_driver *d, char *own[3])
+/* Ours, the connection string, the settings of the queue, and where the gate and the board are. */
+static char **make_environment(const struct qb_driver *d, char *own[OWN])
 {
 	size_t n = 0;
 
 	while (environ[n])
 		n++;
-	char **envp = qb_xcalloc(n + 4, sizeof(*envp));
+	char **envp = qb_xcalloc(n + OWN + 1, sizeof(*envp));
 
 	memcpy(envp, environ, n * sizeof(*envp));
 	own[0] = envp[n] = qb_xasprintf("%s=%s", QB_CONNINFO_ENV, qb_server_conninfo(d->server));
 	own[1] = envp[n + 1] = qb_xasprintf("%s=%s", QB_OPTIONS_ENV, d->env.options ? d->env.options : "");
 	own[2] = envp[n + 2] = qb_xasprintf("%s=%s", QB_GATE_ENV, d->gate_path);
+	own[3] = envp[n + 3] = qb_xasprintf("%s=%s", QB_BOARD_ENV, d->board_path);
 	return envp;
 }
 
 int qb_tend_start(struct qb_driver *d, struct qb_err *err)
 {
-	char *own[3], **envp = make_environment(d, own);
+	char *own[OWN], **envp = make_environment(d, own);
 	pid_t self = getpid(), pid = fork();
 
 	if (pid == 0)
 		exec_parent(d, envp, self);
 	int why = errno;
 
-	free(own[0]);
-	free(own[1]);
-	free(own[2]);
+	for (size_t i = 0; i < OWN; i++)
+		free(own[i]);
 	free(envp);
 	if (pid < 0)
 		return qb_err_errno(err, why, "could not start the parent process");

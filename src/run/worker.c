@@ -15,6 +15,7 @@
 #include "base/rng.h"
 #include "queue/queue.h"
 #include "record/format.h"
+#include "run/cachework.h"
 #include "run/gate.h"
 #include "shm/fault.h"
 #include "shm/seat.h"
@@ -37,6 +38,7 @@ struct result {
 struct lane {
 	int busy;
 	int effect_done;
+	int found;                      /* the item that it was to make is there already */
 	uint64_t started_ns, effect_ns, end_ns;
 	struct qb_queue_job job;
 };
@@ -48,6 +50,7 @@ struct worker {
 	struct qb_queue_env env;
 	struct qb_rng rng;
 	struct qb_gate gate;
+	struct qb_cachework *cache;     /* NULL: its jobs make no items */
 	unsigned lanes, busy;
 	enum qb_found found;            /* how it came to look for the next job */
 	struct lane *lane;
@@ -93,7 +96,11 @@ static int end_failed(struct worker *w, struct lane *l, struct qb_err *err)
 	int final = 0;
 	uint64_t work_ns = qb_now_ns() - l->started_ns;
 	uint64_t due_ns = next_attempt_ns(w, l->job.failures + 1u);
-	int rc = w->ops->fail(w->q, &l->job, l->job.error_class == QB_ERROR_CLASS_PERMANENT, &due_ns, &final, err);
+	int rc = w->cache ? qb_cachework_fail(w->cache, &w->p->log, &l->job, err) : 0;
+
+	if (rc < 0)
+		return rc;
+	rc = w->ops->fail(w->q, &l->job, l->job.error_class == QB_ERROR_CLASS_PERMANENT, &due_ns, &final, err);
 
 	QB_FAULT("worker.fail.after-call");
 	if (rc == QB_EFENCED) {
@@ -117,11 +124,14 @@ static struct result result_of(const struct qb_queue_job *job)
 static int make_effect(struct worker *w, struct lane *l, struct qb_err *err)
 {
 	struct result result = result_of(&l->job);
-	int rc = 0;
+	int rc = w->cache && !l->found ? qb_cachework_put(w->cache, &w->p->log, &l->job, err) : 0;
 
+	if (rc < 0)
+		return rc;
 	if (w->p->seg->cfg.ledger)
 		rc = w->ops->effect(w->q, &l->job, &result, sizeof(result), err);
-	else
+	/* The run that has put an item that was found may have been killed before it could say so. */
+	else if (!l->found || qb_effect_count(w->p->seg, l->job.job_id) == 0)
 		qb_effect_bump(w->p->seg, l->job.job_id);
 	QB_FAULT("worker.effect.after-bump");
 	l->effect_done = 1;
@@ -150,7 +160,7 @@ static int end_completed(struct worker *w, struct lane *l, struct qb_err *err)
 /* Not beyond the orderly end: there everybody finishes what was begun. */
 static int is_held(const struct worker *w, const struct lane *l)
 {
-	return qb_gate_holds(&w->gate, l->job.job_id) && qb_load_relaxed32(&w->p->seg->hdr->stop) == QB_STOP_NO;
+	return (qb_gate_holds(&w->gate, l->job.job_id) || qb_cachework_holds(w->cache, &l->job)) && qb_load_relaxed32(&w->p->seg->hdr->stop) == QB_STOP_NO;
 }
 
 /* The effects and ends that are due. 0, or negative: the queue is broken. */
@@ -164,7 +174,7 @@ static int serve_lanes(struct worker *w, struct qb_err *err)
 
 		if (!l->busy || is_held(w, l))
 			continue;
-		int fails = l->job.error_class != QB_ERROR_CLASS_NONE;
+		int fails = l->job.error_class != QB_ERROR_CLASS_NONE && !l->found;
 
 		/* Half-way: a kill before it leaves a started job without effect, one after it a job with one. */
 		if (!fails && !l->effect_done && now >= l->effect_ns)
@@ -187,6 +197,18 @@ static struct lane *free_lane(struct worker *w)
 		if (!w->lane[i].busy)
 			return &w->lane[i];
 	return NULL;
+}
+
+/* When it has its effect, and when it ends. Returns how long it works. */
+static uint64_t set_times(const struct worker *w, struct lane *l)
+{
+	/* A job that fails does so at once, without its work: the original's rule. An item is put when it is made. */
+	int at_once = w->cache ? l->found : l->job.error_class != QB_ERROR_CLASS_NONE;
+	uint64_t work_ns = at_once ? 0 : l->job.work_us * QB_NS_PER_US;
+
+	l->effect_ns = l->started_ns + (w->cache ? work_ns : work_ns / 2);
+	l->end_ns = l->started_ns + work_ns;
+	return work_ns;
 }
 
 static int fill_lanes(struct worker *w, struct qb_err *err)
@@ -216,13 +238,14 @@ static int fill_lanes(struct worker *w, struct qb_err *err)
 		w->found = w->ops->woken ? QB_FOUND_BUSY : QB_FOUND_UNTOLD;
 		qb_count(w->p->seg, w->p->seat, QB_COUNT_STARTED, 1);
 		QB_FAULT("worker.start.after-event");
+		rc = w->cache ? qb_cachework_found(w->cache, &w->p->log, &l->job, err) : 0;
+		if (rc < 0)
+			return rc;
+		l->found = rc;
 		l->busy = 1;
 		l->effect_done = 0;
-		/* A job that fails does so at once, without its work: the original's rule. */
-		uint64_t work_ns = l->job.error_class ? 0 : l->job.work_us * QB_NS_PER_US;
+		uint64_t work_ns = set_times(w, l);
 
-		l->effect_ns = l->started_ns + work_ns / 2;
-		l->end_ns = l->started_ns + work_ns;
 		w->busy++;
 		if (work_ns == 0 && (rc = serve_lanes(w, err)) < 0)
 			return rc;
@@ -286,7 +309,7 @@ static int open_queue(struct worker *w)
 	for (;;) {
 		qb_err_clear(&err);
 		if (w->ops->open(&w->env, &w->q, &err) == 0)
-			return 0;
+			return w->cache && qb_cachework_on(w->cache, w->ops, w->q, &err) < 0;
 		if (qb_load_relaxed32(&w->p->seg->hdr->stop) >= QB_STOP_DRAIN)
 			return 1;
 		qb_log(tries++ ? QB_LOG_DEBUG : QB_LOG_WARNING, "%s; trying again", err.text);
@@ -321,8 +344,14 @@ int qb_worker_main(struct qb_process *p)
 	};
 
 	w.found = w.ops && w.ops->woken ? QB_FOUND_BUSY : QB_FOUND_UNTOLD;
+	struct qb_err why = { 0 };
+
 	if (!w.ops || qb_gate_attach(&w.gate) < 0)
 		return 1;
+	if (qb_cachework_open(&w.cache, &why) < 0) {
+		qb_log(QB_LOG_ERROR, "%s", why.text);
+		return 1;
+	}
 	qb_rng_init(&w.rng, p->seg->cfg.seed * 4096 + p->seat + ((uint64_t)p->incarnation << 32), "worker");
 	w.lane = calloc(w.lanes, sizeof(*w.lane));
 	if (!w.lane)
@@ -347,6 +376,8 @@ int qb_worker_main(struct qb_process *p)
 		}
 		/* Elsewhere it is the queue's to recover: the transactions are gone with the connection. */
 		qb_log(QB_LOG_WARNING, "%s; opening the queue again", err.text);
+		if (w.cache)
+			qb_cachework_on(w.cache, w.ops, NULL, NULL);
 		w.ops->close(w.q);
 		w.q = NULL;
 		memset(w.lane, 0, w.lanes * sizeof(*w.lane));
@@ -357,6 +388,7 @@ int qb_worker_main(struct qb_process *p)
 		w.ops->close(w.q);
 	qb_process_note(&p->log, QB_EV_PROCESS_STOPPED, QB_ROLE_WORKER, p->seat, (uint64_t)getpid(), 0);
 	free(w.lane);
+	qb_cachework_close(w.cache);
 	qb_gate_close(&w.gate);
 	return 0;
 }
