@@ -7,6 +7,7 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/pgtx.c \
 	%D%/platlib.c %D%/platlib.h \
 	%D%/platlib-address.c \
+	%D%/platlib-cache.c \
 	%D%/platlib-group.c \
 	%D%/platlib-inside.h \
 	%D%/platlib-item.c \

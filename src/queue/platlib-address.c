@@ -14,6 +14,8 @@
 
 struct qb_platlib_poller {
 	PGconn *conn, *listener;
+	int owns_conn;
+	int by_tick;
 	uint64_t misses;
 };
 
@@ -97,11 +99,15 @@ int qb_platlib_address_state(PGconn *conn, const char *address, struct qb_platli
 	return rc < 0 ? rc : rc ? QB_PLATLIB_PENDING : QB_PLATLIB_DONE;
 }
 
-int qb_platlib_poller_open(const char *conninfo, struct qb_platlib_poller **out, struct qb_err *err)
+int qb_platlib_poller_open(const char *conninfo, PGconn *conn, struct qb_platlib_poller **out, struct qb_err *err)
 {
 	struct qb_platlib_poller *p = qb_xcalloc(1, sizeof(*p));
-	int rc = qb_pg_connect(conninfo, "qbench poller", CONNECT_NS, &p->conn, err);
+	int rc = 0;
 
+	p->conn = conn;
+	p->owns_conn = !conn;
+	if (!conn)
+		rc = qb_pg_connect(conninfo, "qbench poller", CONNECT_NS, &p->conn, err);
 	if (rc == 0)
 		rc = qb_pg_connect(conninfo, "qbench listener", CONNECT_NS, &p->listener, err);
 	if (rc == 0)
@@ -118,7 +124,8 @@ void qb_platlib_poller_close(struct qb_platlib_poller *p)
 {
 	if (!p)
 		return;
-	PQfinish(p->conn);
+	if (p->owns_conn)
+		PQfinish(p->conn);
 	PQfinish(p->listener);
 	free(p);
 }
@@ -126,6 +133,11 @@ void qb_platlib_poller_close(struct qb_platlib_poller *p)
 uint64_t qb_platlib_poller_misses(const struct qb_platlib_poller *p)
 {
 	return p->misses;
+}
+
+int qb_platlib_poller_by_tick(const struct qb_platlib_poller *p)
+{
+	return p->by_tick;
 }
 
 struct awaited { const char *address; int seen; };
@@ -137,13 +149,22 @@ static void on_note(void *opaque, const struct qb_platlib_note *note)
 	a->seen |= note->type == QB_PLATLIB_WORK_COMPLETE && strcmp(note->address, a->address) == 0;
 }
 
+/* How one PollAddress goes. */
+struct poll {
+	const char *address;
+	uint64_t deadline_ns;
+	int keeps_notes;                /* what came before the waiting counts */
+	int64_t known;                  /* code of a failure that is another run's; 0: every failure counts */
+};
+
 /* 1: notified; 0: the tick, or the deadline; negative. */
-static int wait_for_note(struct qb_platlib_poller *p, const char *address, uint64_t deadline_ns, struct qb_err *err)
+static int wait_for_note(struct qb_platlib_poller *p, const struct poll *how, struct qb_err *err)
 {
-	uint64_t tick_ns = qb_now_ns() + qb_platlib_fixed.address_tick_ns, until = tick_ns < deadline_ns ? tick_ns : deadline_ns;
-	struct awaited a = { .address = address };
+	uint64_t tick_ns = qb_now_ns() + qb_platlib_fixed.address_tick_ns;
+	uint64_t until = tick_ns < how->deadline_ns ? tick_ns : how->deadline_ns;
+	struct awaited a = { .address = how->address };
 	/* What came before the subscription has found nobody. */
-	int rc = qb_platlib_take_notes(p->listener, NULL, NULL, err);
+	int rc = qb_platlib_take_notes(p->listener, how->keeps_notes ? on_note : NULL, &a, err);
 
 	while (rc == 0 && !a.seen && qb_now_ns() < until) {
 		rc = qb_platlib_await(p->listener, -1, until, err);
@@ -153,25 +174,51 @@ static int wait_for_note(struct qb_platlib_poller *p, const char *address, uint6
 	return rc < 0 ? rc : a.seen;
 }
 
-int qb_platlib_poll_address(struct qb_platlib_poller *p, const char *address, uint64_t deadline_ns,
-			    struct qb_platlib_failure *failure, struct qb_err *err)
+static int look(struct qb_platlib_poller *p, const struct poll *how, struct qb_platlib_failure *failure, struct qb_err *err)
 {
-	int ticked = 0;
+	int state = qb_platlib_address_state(p->conn, how->address, failure, err);
 
+	if (state != QB_PLATLIB_FAILED || !how->known || failure->code != how->known)
+		return state;
+	state = qb_platlib_address_in_queue(p->conn, how->address, err);
+	return state < 0 ? state : state ? QB_PLATLIB_PENDING : QB_PLATLIB_DONE;
+}
+
+static int poll_address(struct qb_platlib_poller *p, const struct poll *how, struct qb_platlib_failure *failure, struct qb_err *err)
+{
+	struct qb_platlib_failure own;
+
+	p->by_tick = 0;
 	for (;;) {
-		int state = qb_platlib_address_state(p->conn, address, failure, err);
+		int state = look(p, how, failure ? failure : &own, err);
 
 		if (state != QB_PLATLIB_PENDING) {
-			p->misses += state == QB_PLATLIB_DONE && ticked;
+			p->misses += state == QB_PLATLIB_DONE && p->by_tick;
 			return state;
 		}
 		qb_platlib_at(QB_PLATLIB_AFTER_ADDRESS_LOOK);
-		int rc = wait_for_note(p, address, deadline_ns, err);
+		int rc = wait_for_note(p, how, err);
 
 		if (rc < 0)
 			return rc;
-		ticked = !rc;
-		if (qb_now_ns() >= deadline_ns)
+		p->by_tick = !rc;
+		if (qb_now_ns() >= how->deadline_ns)
 			return QB_PLATLIB_NOT_YET;
 	}
+}
+
+int qb_platlib_poll_address(struct qb_platlib_poller *p, const char *address, uint64_t deadline_ns,
+			    struct qb_platlib_failure *failure, struct qb_err *err)
+{
+	struct poll how = { .address = address, .deadline_ns = deadline_ns };
+
+	return poll_address(p, &how, failure, err);
+}
+
+int qb_platlib_poll_mended(struct qb_platlib_poller *p, const char *address, int64_t known, uint64_t deadline_ns,
+			   struct qb_platlib_failure *failure, struct qb_err *err)
+{
+	struct poll how = { .address = address, .deadline_ns = deadline_ns, .keeps_notes = 1, .known = known };
+
+	return poll_address(p, &how, failure, err);
 }

@@ -11,6 +11,7 @@
  *   platlib-monitor.c  heartbeats in memory, and the sweep that asks it
  *   platlib-keeper.c   the thread beside a worker: sends heartbeats, stands for election, leads
  *   platlib-address.c, platlib-group.c    see platlib.h
+ *   platlib-cache.c    addressed work, as rscache asks for it
  */
 #ifndef QB_QUEUE_PLATLIB_INSIDE_H
 #define QB_QUEUE_PLATLIB_INSIDE_H
@@ -191,5 +192,24 @@ void qb_platlib_keeper_stop(struct qb_platlib_keeper *k);
 /* The connection on which that consumer hears of work. */
 PGconn *qb_platlib_listener(const struct qb_queue *q);
 struct qb_platlib_keeper *qb_platlib_keeper_of(const struct qb_queue *q);
+
+/* ---- platlib-cache.c, and what it needs of platlib.c ---- */
+
+extern const struct qb_address_ops qb_platlib_addressed;
+
+/* One who asks by address; the poller is opened when it waits first. */
+struct qb_platlib_caller {
+	PGconn *conn;                   /* the handle's */
+	const char *conninfo;
+	enum qb_platlib_adapter adapter;
+	struct qb_platlib_poller *poller;
+};
+
+struct qb_platlib_caller *qb_platlib_caller_of(struct qb_queue *q);
+/* As enqueue_unique. */
+int qb_platlib_push_addressed(struct qb_queue *q, const struct qb_submit *job, const char *address,
+			      struct qb_queue_ticket *ticket, struct qb_err *err);
+/* What RecordFailure gets when the job of that lane ends; message NULL: nil. */
+void qb_platlib_tell(struct qb_queue *q, unsigned lane, int64_t code, const char *message);
 
 #endif

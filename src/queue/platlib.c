@@ -69,6 +69,8 @@ struct lane {
 	char *address;
 	uint8_t *payload;
 	struct qb_platlib_item item;
+	int64_t code;                   /* of the failure that its runner returns, if it said so */
+	char *message;
 };
 
 struct qb_queue {
@@ -86,10 +88,13 @@ struct qb_queue {
 	uint64_t look_ns;               /* it ends by itself then; 0: never */
 	unsigned errors;                /* of Get, in a row */
 	uint64_t pause_ns;              /* until then, after an error */
+	/* Producer. */
+	struct qb_platlib_caller caller;
 };
 
 PGconn *qb_platlib_listener(const struct qb_queue *q) { return q->listener; }
 struct qb_platlib_keeper *qb_platlib_keeper_of(const struct qb_queue *q) { return q->keeper; }
+struct qb_platlib_caller *qb_platlib_caller_of(struct qb_queue *q) { return &q->caller; }
 
 static int read_settings(const struct qb_queue_env *env, struct qb_platlib_settings *s, struct qb_err *err)
 {
@@ -136,6 +141,7 @@ static void clear_lane(struct qb_queue *q, unsigned i)
 		qb_platlib_keeper_hold(q->keeper, i, 0);
 	free(l->address);
 	free(l->payload);
+	free(l->message);
 	*l = (struct lane){ 0 };
 }
 
@@ -146,6 +152,7 @@ static void platlib_close(struct qb_queue *q)
 	qb_platlib_keeper_stop(q->keeper);
 	if (q->lane)
 		qb_platlib_timers_close(&q->timers);
+	qb_platlib_poller_close(q->caller.poller);
 	PQfinish(q->listener);
 	PQfinish(q->conn);
 	free(q->lane);
@@ -192,6 +199,7 @@ static int platlib_open(const struct qb_queue_env *env, struct qb_queue **out, s
 		platlib_close(q);
 		return qb_err_context(err, "platlib");
 	}
+	q->caller = (struct qb_platlib_caller){ .conn = q->conn, .conninfo = env->conninfo, .adapter = q->s.adapter };
 	*out = q;
 	return 0;
 }
@@ -227,10 +235,10 @@ static int platlib_enqueue(struct qb_queue *q, const struct qb_submit *job, stru
 }
 
 /* AddressedPush: the address is taken while the job is queued or runs. */
-static int platlib_enqueue_unique(struct qb_queue *q, const struct qb_submit *job, const char *key,
-				  struct qb_queue_ticket *ticket, struct qb_err *err)
+int qb_platlib_push_addressed(struct qb_queue *q, const struct qb_submit *job, const char *address,
+			      struct qb_queue_ticket *ticket, struct qb_err *err)
 {
-	return push(q, job, key, ticket, err);
+	return push(q, job, address, ticket, err);
 }
 
 /* The insert had committed when enqueue() returned. */
@@ -373,6 +381,15 @@ static int platlib_effect(struct qb_queue *q, struct qb_queue_job *job, const vo
 	return qb_effect_record(q->conn, &a, err);
 }
 
+void qb_platlib_tell(struct qb_queue *q, unsigned lane, int64_t code, const char *message)
+{
+	struct lane *l = &q->lane[lane];
+
+	free(l->message);
+	l->message = message ? qb_xstrdup(message) : NULL;
+	l->code = message ? code : 0;
+}
+
 /* What the agent does when a runner returns, in its order. failure NULL: it returned nil. */
 static int end_job(struct qb_queue *q, unsigned lane, const char *failure, struct qb_err *err)
 {
@@ -382,7 +399,7 @@ static int end_job(struct qb_queue *q, unsigned lane, const char *failure, struc
 	if (q->keeper)
 		qb_platlib_keeper_hold(q->keeper, lane, 0);
 	if (*l->address)
-		rc = qb_platlib_record_failure(q->conn, l->address, 0, failure, err);
+		rc = qb_platlib_record_failure(q->conn, l->address, l->code, failure, err);
 	/* The permit may have been taken away: then it matches no row, and the library does not look. */
 	if (rc == 0)
 		rc = qb_platlib_delete(q->conn, &q->s, l->permit, NULL, err);
@@ -426,7 +443,7 @@ static int platlib_fail(struct qb_queue *q, struct qb_queue_job *job, int perman
 
 	*final = permanent || job->failures + 1 >= job->max_attempts;
 	if (*final)
-		return end_job(q, job->lane, qb_error_class_name(job->error_class), err);
+		return end_job(q, job->lane, l->message ? l->message : qb_error_class_name(job->error_class), err);
 	if (q->keeper)
 		qb_platlib_keeper_hold(q->keeper, job->lane, 0);
 	l->item.attempt++;
@@ -522,7 +539,7 @@ const struct qb_queue_ops qb_queue_platlib = {
 	.open = platlib_open,
 	.close = platlib_close,
 	.enqueue = platlib_enqueue,
-	.enqueue_unique = platlib_enqueue_unique,
+	.enqueue_unique = qb_platlib_push_addressed,
 	.acknowledged = platlib_acknowledged,
 	.claim = platlib_claim,
 	.start = platlib_start,
@@ -534,4 +551,5 @@ const struct qb_queue_ops qb_queue_platlib = {
 	.woken = platlib_woken,
 	.census = platlib_census,
 	.outcomes = platlib_outcomes,
+	.addressed = &qb_platlib_addressed,
 };

@@ -46,9 +46,9 @@ enum qb_platlib_address {
 /* IsQueueAddressComplete. enum qb_platlib_address, *failure with FAILED (may be NULL); or negative. */
 int qb_platlib_address_state(PGconn *conn, const char *address, struct qb_platlib_failure *failure, struct qb_err *err);
 
-/* One who waits for addresses; has two connections. */
+/* One who waits for addresses; has a connection to listen, and one to look unless it borrows the caller's (conn not NULL). */
 struct qb_platlib_poller;
-int qb_platlib_poller_open(const char *conninfo, struct qb_platlib_poller **out, struct qb_err *err);
+int qb_platlib_poller_open(const char *conninfo, PGconn *conn, struct qb_platlib_poller **out, struct qb_err *err);
 void qb_platlib_poller_close(struct qb_platlib_poller *p);
 /*
  * PollAddress: look, and when it is not complete wait for its work-complete notification or the tick of 5 s, and look
@@ -57,6 +57,14 @@ void qb_platlib_poller_close(struct qb_platlib_poller *p);
  */
 int qb_platlib_poll_address(struct qb_platlib_poller *p, const char *address, uint64_t deadline_ns,
 			    struct qb_platlib_failure *failure, struct qb_err *err);
+/*
+ * Ours: nothing that is notified is missed, and the failure with the code `known` (0: none), which is an earlier run's, does
+ * not count.
+ */
+int qb_platlib_poll_mended(struct qb_platlib_poller *p, const char *address, int64_t known, uint64_t deadline_ns,
+			   struct qb_platlib_failure *failure, struct qb_err *err);
+/* Was it a tick, and no notification, behind which the last poll found what it returned? */
+int qb_platlib_poller_by_tick(const struct qb_platlib_poller *p);
 /* QueueNotificationMiss: how often it was a tick, and no notification, after which an address was found done. */
 uint64_t qb_platlib_poller_misses(const struct qb_platlib_poller *p);
 

@@ -152,7 +152,7 @@ START_TEST(poll_that_misses_its_notification_waits_for_the_tick_and_counts_it)
 	struct qb_queue *q = consumer(&b);
 
 	ck_ok(qb_platlib_prepare(b.w.db, &(struct qb_platlib_settings){ .adapter = QB_PLATLIB_LIBRARY }, &err), err);
-	ck_ok(qb_platlib_poller_open(HERE, &p, &err), err);
+	ck_ok(qb_platlib_poller_open(HERE, NULL, &p, &err), err);
 	ck_assert_int_eq(enqueue_at(&b, 1, "a", 0), QB_OK);
 	start(&b, q, 0, &job);
 	hook_bench = &b;
@@ -183,7 +183,7 @@ START_TEST(poll_ends_with_its_notification_and_with_no_other)
 	plat_open(&b, "polled", OPTIONS);
 	ck_assert_int_eq(enqueue_at(&b, 1, "a", 2), QB_OK);
 	ck_assert_int_eq(enqueue_at(&b, 2, "b", 0), QB_OK);
-	ck_ok(qb_platlib_poller_open(HERE, &p, &err), err);
+	ck_ok(qb_platlib_poller_open(HERE, NULL, &p, &err), err);
 	ck_assert_int_eq(qb_platlib_poll_address(p, "a", qb_now_ns() + 50 * QB_NS_PER_MS, NULL, &err), QB_PLATLIB_NOT_YET);
 	uint32_t seat = sit(&b.w.seg, QB_ROLE_WORKER);
 
