@@ -20,6 +20,7 @@ noinst_LIBRARIES += %D%/libqb-queue.a
 	%D%/queue.h \
 	%D%/registry.c \
 	%D%/river.c %D%/river.h \
+	%D%/river-address.c \
 	%D%/river-args.c \
 	%D%/river-completer.c \
 	%D%/river-control.c %D%/river-control.h \

@@ -155,6 +155,30 @@ int qb_river_queue_report(PGconn *conn, bool *paused, struct qb_err *err);
 /* Pause between an attempt's failure, with so many recorded before it, and the next (DefaultClientRetryPolicy). */
 uint64_t qb_river_retry_ns(unsigned errors, struct qb_rng *rng);
 
+/* ---- river-address.c: waiting for the end of a run, which is an application's matter with River ---- */
+
+/* Both ours; tests change them. */
+struct qb_river_looks {
+	uint64_t soon_ns;                       /* the second look: what had ended before is written by then */
+	uint64_t tick_ns;                       /* and the others */
+};
+extern struct qb_river_looks qb_river_looks;
+
+/* pg_notify of the cache's channel: the work of that row is done, its result is where it belongs. 0 or negative. */
+int qb_river_tell(PGconn *conn, const char *schema, int64_t id, struct qb_err *err);
+
+struct qb_river_waiter;
+/* conn is for the looks, and stays the caller's. It listens on a connection of its own, which it opens. */
+int qb_river_waiter_open(PGconn *conn, const char *conninfo, const char *schema, struct qb_river_waiter **out,
+			 struct qb_err *err);
+void qb_river_waiter_close(struct qb_river_waiter *w);
+/*
+ * Until somebody tells of that row, until a look finds it finalized or gone, or deadline_ns: DONE or NOT_YET.
+ * 0 or negative. Survives the loss of its listening connection.
+ */
+int qb_river_wait_for_end(struct qb_river_waiter *w, int64_t id, uint64_t deadline_ns, struct qb_address_end *end,
+			  struct qb_err *err);
+
 /* ---- river-pause.c: what others may ask of it, see river.h ---- */
 
 int qb_river_control_open(struct qb_river_control **out, struct qb_err *err);

@@ -438,6 +438,22 @@ int qb_river_worker_effect(struct qb_river_worker *w, struct qb_queue_job *job, 
 	return rc < 0 ? rc : qb_effect_record(w->conn, &a, err);
 }
 
+/* Whoever waits looks as well: when the server is away the job ends all the same, and they hear of it later. */
+int qb_river_worker_tell(struct qb_river_worker *w, const struct qb_queue_job *job, struct qb_err *err)
+{
+	struct qb_err why = { 0 };
+	int rc = connect_worker(w, &why);
+
+	if (rc == 0)
+		rc = qb_river_tell(w->conn, w->client.schema, (int64_t)job->token, &why);
+	if (rc == 0)
+		return 0;
+	if (!passes(w, rc))
+		return qb_err_set(err, rc, "%s", why.text);
+	qb_log(QB_LOG_WARNING, "river: could not tell of the end of job %llu: %s", (unsigned long long)job->job_id, why.text);
+	return 0;
+}
+
 int qb_river_worker_complete(struct qb_river_worker *w, struct qb_queue_job *job, struct qb_err *err)
 {
 	struct qb_river_end e = { .new_attempt = -1, .state = RIVER_COMPLETED, .finalized_wall_ns = qb_wall_ns() };

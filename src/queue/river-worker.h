@@ -25,6 +25,8 @@ int qb_river_worker_effect(struct qb_river_worker *w, struct qb_queue_job *job, 
 int qb_river_worker_complete(struct qb_river_worker *w, struct qb_queue_job *job, struct qb_err *err);
 int qb_river_worker_fail(struct qb_river_worker *w, struct qb_queue_job *job, int permanent, uint64_t *due_ns, int *final,
 			 struct qb_err *err);
+/* Tells those who wait for its run that the work is done, just before it is completed or fails. 0 or negative. */
+int qb_river_worker_tell(struct qb_river_worker *w, const struct qb_queue_job *job, struct qb_err *err);
 int qb_river_worker_release(struct qb_river_worker *w, struct qb_queue_job *job, struct qb_err *err);
 int qb_river_worker_wait(struct qb_river_worker *w, uint64_t deadline_ns, int takes_jobs, struct qb_err *err);
 /* A notification asked for the fetch that comes next. */

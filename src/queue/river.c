@@ -47,7 +47,7 @@ const struct qb_queue_option qb_river_option_table[] = {
 	{ .name = NULL },
 };
 
-/* The four enqueuers of a driver are one client and share it; a worker has one of its own (see river-worker.c). */
+/* All producers of a process are one client and share it; a worker has one of its own (see river-worker.c). */
 static struct qb_river_limiter driver_limiter = QB_RIVER_LIMITER_INIT;
 
 int qb_river_options_read(const char *text, struct qb_river_options *out, struct qb_err *err)
@@ -78,6 +78,7 @@ struct qb_queue {
 	struct qb_river_worker *worker;         /* consumer */
 	PGconn *conn;                           /* producer */
 	struct qb_river_inserter *inserter;
+	struct qb_river_waiter *waiter;         /* producer that has waited for a run */
 	struct qb_strbuf args;
 	char *census_sql, *outcomes_sql;
 };
@@ -125,6 +126,7 @@ static int river_setup(const struct qb_queue_env *env, struct qb_err *err)
 static void river_close(struct qb_queue *q)
 {
 	qb_river_worker_close(q->worker);
+	qb_river_waiter_close(q->waiter);
 	qb_river_inserter_close(q->inserter);
 	PQfinish(q->conn);
 	qb_strbuf_free(&q->args);
@@ -133,8 +135,11 @@ static void river_close(struct qb_queue *q)
 	free(q);
 }
 
-static int open_producer(struct qb_queue *q, struct qb_err *err)
+static int open_producer(struct qb_queue *q, const struct qb_river_options *opt, struct qb_err *err)
 {
+	pthread_mutex_lock(&driver_limiter.lock);
+	driver_limiter.wait_ns = opt->fetch_cooldown_ns;
+	pthread_mutex_unlock(&driver_limiter.lock);
 	int rc = qb_pg_connect(q->env.conninfo, "qbench driver", CONNECT_NS, &q->conn, err);
 
 	q->census_sql = qb_river_sql(qb_river_schema(), census_sql);
@@ -150,7 +155,7 @@ static int river_open(const struct qb_queue_env *env, struct qb_queue **out, str
 
 	q->env = *env;
 	if (rc == 0)
-		rc = env->role == QB_ROLE_DRIVER ? open_producer(q, err) : qb_river_worker_open(env, &opt, &q->worker, err);
+		rc = env->role == QB_ROLE_WORKER ? qb_river_worker_open(env, &opt, &q->worker, err) : open_producer(q, &opt, err);
 	if (rc < 0) {
 		river_close(q);
 		return qb_err_context(err, "river");
@@ -159,14 +164,12 @@ static int river_open(const struct qb_queue_env *env, struct qb_queue **out, str
 	return 0;
 }
 
-static int insert(struct qb_queue *q, const struct qb_submit *job, const char *key, const uint8_t *unique_key,
+/* q->args is written. states: in which the key of a row is taken. */
+static int insert(struct qb_queue *q, const struct qb_submit *job, const uint8_t *unique_key, int states,
 		  struct qb_queue_ticket *ticket, struct qb_err *err)
 {
-	qb_strbuf_clear(&q->args);
-	qb_river_args_write(&q->args, job, key);
 	struct qb_river_row row = {
-		.args = q->args.data, .max_attempts = job->max_attempts, .unique_key = unique_key,
-		.unique_states = RIVER_UNIQUE_STATES,
+		.args = q->args.data, .max_attempts = job->max_attempts, .unique_key = unique_key, .unique_states = states,
 	};
 	int rc = qb_river_insert(q->inserter, &row, 1, err);
 
@@ -177,12 +180,14 @@ static int insert(struct qb_queue *q, const struct qb_submit *job, const char *k
 static int river_enqueue(struct qb_queue *q, const struct qb_submit *job, struct qb_queue_ticket *ticket,
 			 struct qb_err *err)
 {
-	return insert(q, job, NULL, NULL, ticket, err);
+	qb_strbuf_clear(&q->args);
+	qb_river_args_write(&q->args, job, NULL);
+	return insert(q, job, NULL, 0, ticket, err);
 }
 
 /* ByArgs, with the key as the only argument that is marked unique. */
-static int river_enqueue_unique(struct qb_queue *q, const struct qb_submit *job, const char *key,
-				struct qb_queue_ticket *ticket, struct qb_err *err)
+static int insert_unique(struct qb_queue *q, const struct qb_submit *job, const char *key, int states,
+			 struct qb_queue_ticket *ticket, struct qb_err *err)
 {
 	static const char *const fields[] = { "key" };
 	struct qb_river_unique u = {
@@ -195,7 +200,13 @@ static int river_enqueue_unique(struct qb_queue *q, const struct qb_submit *job,
 	u.args = q->args.data;
 	int rc = qb_river_unique_key(&u, hash, err);
 
-	return rc < 0 ? rc : insert(q, job, key, hash, ticket, err);
+	return rc < 0 ? rc : insert(q, job, hash, states, ticket, err);
+}
+
+static int river_enqueue_unique(struct qb_queue *q, const struct qb_submit *job, const char *key,
+				struct qb_queue_ticket *ticket, struct qb_err *err)
+{
+	return insert_unique(q, job, key, RIVER_UNIQUE_STATES, ticket, err);
 }
 
 /* The insert had committed when enqueue() returned. */
@@ -312,6 +323,39 @@ static int river_outcomes(struct qb_queue *q, qb_outcome_fn fn, void *ctx, struc
 	return rc < 0 ? qb_err_context(err, "could not read the jobs of river") : 0;
 }
 
+/* ---- addressed work: what an application builds on River, see river-address.c ---- */
+
+static int river_push(struct qb_queue *q, const struct qb_submit *job, const char *address, struct qb_queue_ticket *ticket,
+		      struct qb_address_run *run, struct qb_err *err)
+{
+	int rc = insert_unique(q, job, address, RIVER_ADDRESS_STATES, ticket, err);
+
+	*run = (struct qb_address_run){ .a = ticket->b, .b = job->job_id };
+	return rc;
+}
+
+static int river_await(struct qb_queue *q, const char *address, const struct qb_address_run *run, uint64_t deadline_ns,
+		       struct qb_address_end *end, struct qb_err *err)
+{
+	int rc = 0;
+
+	if (!q->waiter)
+		rc = qb_river_waiter_open(q->conn, q->env.conninfo, qb_river_schema(), &q->waiter, err);
+	if (rc == 0)
+		rc = qb_river_wait_for_end(q->waiter, (int64_t)run->a, deadline_ns, end, err);
+	return rc < 0 ? qb_err_context(err, "could not wait for the run of %s", address) : 0;
+}
+
+static int river_record(struct qb_queue *q, const struct qb_queue_job *job, const char *address, const char *message,
+			struct qb_err *err)
+{
+	(void)address;
+	(void)message;          /* the cache keeps it; River has it in the row's errors */
+	return qb_river_worker_tell(q->worker, job, err);
+}
+
+static const struct qb_address_ops addressed = { .push = river_push, .await = river_await, .record = river_record };
+
 const struct qb_queue_ops qb_queue_river = {
 	.abi = QB_QUEUE_ABI,
 	.name = "river",
@@ -334,4 +378,5 @@ const struct qb_queue_ops qb_queue_river = {
 	.woken = river_woken,
 	.census = river_census,
 	.outcomes = river_outcomes,
+	.addressed = &addressed,
 };

@@ -34,6 +34,7 @@
 #define RIVER_MIGRATION_OURS 7
 #define RIVER_MIGRATION_KNOWN 8                                 /* a no-op on Postgres */
 #define RIVER_UNIQUE_STATES 245                                 /* uniqueOptsByStateDefault as bit(8) */
+#define RIVER_ADDRESS_STATES 241                                /* ours: the same without completed */
 
 #define RIVER_FETCH_COOLDOWN "100ms"                            /* FetchCooldownDefault */
 #define RIVER_FETCH_COOLDOWN_MIN_NS QB_NS_PER_MS                /* FetchCooldownMin */
