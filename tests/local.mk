@@ -228,7 +228,8 @@ crash_programs += \
 	%D%/crash/keys \
 	%D%/crash/schedules \
 	%D%/crash/seat-names \
-	%D%/crash/steps
+	%D%/crash/steps \
+	%D%/crash/storage-kills
 crash_scripts += %D%/crash/steps-builds.tap
 # The protocol as a model, searched whole; skipped without spin.
 crash_scripts += %D%/promela/spin.tap
@@ -357,6 +358,15 @@ check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
 %C%_crash_seat_names_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
 %C%_crash_seat_names_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
 %C%_crash_seat_names_LDADD = %D%/crash/libqb-shm-point.a
+# The store once more, with its fault points, and with the tests between it and the C library.
+%C%_crash_storage_kills_SOURCES = %D%/crash/storage-kills.c %D%/crash/storage-calls.c %D%/crash/storage-stress.c \
+	%D%/crash/storage.h %D%/crash/tap.h %D%/lib/store-item.h src/base/fdio.c src/base/remove.c \
+	src/cache/storage.c src/cache/storage-get.c src/cache/storage-move.c src/cache/storage-place.c \
+	src/cache/storage-put.c src/cache/storage-temp.c src/cache/storage-walk.c
+%C%_crash_storage_kills_CPPFLAGS = $(AM_CPPFLAGS) -DQB_FAULT_POINTS=1
+%C%_crash_storage_kills_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=openat,--wrap=fcntl,--wrap=mkdirat,--wrap=write,--wrap=fsync \
+	-Wl,--wrap=renameat,--wrap=unlinkat,--wrap=linkat,--wrap=fchmod,--wrap=futimens,--wrap=close
+%C%_crash_storage_kills_LDADD = src/base/libqb-base.a %D%/crash/libqb-shm-fault.a
 %C%_crash_steps_SOURCES = %D%/crash/steps.c %D%/crash/scenarios.c %D%/crash/scenarios.h $(crash_world)
 %C%_crash_steps_LDADD = $(qb_run_libs)
 

@@ -35,14 +35,10 @@ void qb_store_info_of(const struct stat *st, int growing, struct qb_store_info *
 /* The fd of a regular file; -ENOENT for none and for a directory; -errno. */
 static int open_file(int dir, const char *name, struct stat *st)
 {
-	int fd;
+	int fd = qb_open_below(dir, name, O_RDONLY);
 
-	/* Not blocking, as it may be a pipe. */
-	do {
-		fd = openat(dir, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-	} while (fd < 0 && errno == EINTR);
 	if (fd < 0)
-		return -errno;
+		return fd;
 	int rc = fstat(fd, st) != 0 ? -errno : S_ISREG(st->st_mode) ? 0 : S_ISDIR(st->st_mode) ? -ENOENT : -EINVAL;
 
 	if (rc == 0)

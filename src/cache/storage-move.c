@@ -56,8 +56,7 @@ int qb_store_remove(struct qb_store *s, const char *dir, const char *address, st
 	}
 	if (rc < 0)
 		qb_place_fail(&p, -rc, "remove", err);
-	else if (rc == 1)
-		qb_place_prune(&p);
+	qb_place_prune(&p);
 	qb_place_close(&p);
 	return rc;
 }
@@ -139,10 +138,10 @@ static int move_across(struct qb_place *from, const struct stat *moved, struct q
 /* What was put without durability is moved into a store that promises it. */
 static int sync_item(const struct qb_place *p)
 {
-	int fd = openat(qb_place_dir(p), p->address, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC), rc = 0;
+	int fd = qb_open_below(qb_place_dir(p), p->address, O_RDONLY), rc = 0;
 
 	if (fd < 0)
-		return -errno;
+		return fd;
 	while (fsync(fd) != 0 && rc == 0)
 		rc = errno == EINTR ? 0 : -errno;
 	close(fd);
@@ -210,8 +209,7 @@ int qb_store_move(struct qb_store *s, const char *dir, const char *address, stru
 	if (rc <= 0)
 		return rc;
 	rc = move(&from, to, to_dir, to_address, err);
-	if (rc == 1)
-		qb_place_prune(&from);
+	qb_place_prune(&from);
 	qb_place_close(&from);
 	return rc;
 }

@@ -48,7 +48,9 @@ int qb_place_sync(const struct qb_place *p);
 /* Removes the directories that are empty now. */
 void qb_place_prune(const struct qb_place *p);
 int qb_place_fail(const struct qb_place *p, int errnum, const char *doing, struct qb_err *err);
-/* One name below a directory, not following a link: the fd or -errno. */
+/* What is there under one name of a directory, not following a link, not waiting (it may be a pipe): the fd or -errno. */
+int qb_open_below(int at, const char *name, int flags);
+/* The same for a directory. */
 int qb_place_step(int at, const char *name);
 
 struct qb_temp {

@@ -67,14 +67,19 @@ int qb_place_fail(const struct qb_place *p, int errnum, const char *doing, struc
 			    p->s->root);
 }
 
-int qb_place_step(int at, const char *name)
+int qb_open_below(int at, const char *name, int flags)
 {
 	int fd;
 
 	do {
-		fd = openat(at, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+		fd = openat(at, name, flags | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
 	} while (fd < 0 && errno == EINTR);
 	return fd < 0 ? -errno : fd;
+}
+
+int qb_place_step(int at, const char *name)
+{
+	return qb_open_below(at, name, O_RDONLY | O_DIRECTORY);
 }
 
 /* The fd, or -errno; -ENOENT also when the directory above is no longer there. */
@@ -104,8 +109,12 @@ static int descend(struct qb_place *p, int create)
 
 		if (fd == -ENOENT)
 			return create ? GONE : 0;
-		if (fd < 0)
+		if (fd < 0) {
+			/* Made and not opened; one that was there before is not empty, or nobody's loss. */
+			if (create)
+				unlinkat(qb_place_dir(p), copy, AT_REMOVEDIR);
 			return fd;
+		}
 		p->fd[++p->depth] = fd;
 		name = slash ? slash + 1 : NULL;
 	}

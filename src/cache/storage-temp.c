@@ -92,7 +92,7 @@ void qb_temp_drop(int dir, struct qb_temp *t)
 
 int qb_temp_sweep(int dir, const char *name)
 {
-	int fd = openat(dir, name, O_RDWR | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC), swept = 0;
+	int fd = qb_open_below(dir, name, O_RDWR), swept = 0;
 	struct stat st;
 
 	if (fd < 0)
