@@ -89,6 +89,8 @@ unit_programs += \
 	%D%/unit/test-segment \
 	%D%/unit/test-share \
 	%D%/unit/test-sparse \
+	%D%/unit/test-storage \
+	%D%/unit/test-storage-grow \
 	%D%/unit/test-summary \
 	%D%/unit/test-summary-json \
 	%D%/unit/test-takeover \
@@ -136,6 +138,10 @@ unit_programs += \
 %C%_unit_test_segment_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_share_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_sparse_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_storage_SOURCES = %D%/unit/test-storage.c %D%/lib/store-item.h
+%C%_unit_test_storage_LDADD = src/cache/libqb-cache.a $(qb_base_libs) $(CHECK_LIBS)
+%C%_unit_test_storage_grow_SOURCES = %D%/unit/test-storage-grow.c %D%/lib/store-item.h
+%C%_unit_test_storage_grow_LDADD = src/cache/libqb-cache.a $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_summary_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_summary_json_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
 %C%_unit_test_takeover_LDADD = $(qb_run_libs) $(CHECK_LIBS)
