@@ -384,21 +384,25 @@ static void limited(void *ctx)
 
 #define NO_MOUNT 77
 
-/* An ordinary user may mount where it is root of a user namespace, if that is allowed. */
-static int is_root_of_its_own(void)
+static int tell(const char *path, const char *text)
 {
-	char map[64];
-	unsigned uid = (unsigned)geteuid();
-
-	snprintf(map, sizeof(map), "0 %u 1\n", uid);
-	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0)
-		return 0;
-	int fd = open("/proc/self/uid_map", O_WRONLY | O_CLOEXEC);
-	int good = fd >= 0 && qb_write_full(fd, map, strlen(map)) == 0;
+	int fd = open(path, O_WRONLY | O_CLOEXEC);
+	int good = fd >= 0 && qb_write_full(fd, text, strlen(text)) == 0;
 
 	if (fd >= 0)
 		close(fd);
 	return good;
+}
+
+/* An ordinary user may mount where it is root of a user namespace, if that is allowed. */
+static int is_root_of_its_own(void)
+{
+	char users[64], groups[64];
+
+	snprintf(users, sizeof(users), "0 %u 1\n", (unsigned)geteuid());
+	snprintf(groups, sizeof(groups), "0 %u 1\n", (unsigned)getegid());
+	return unshare(CLONE_NEWUSER | CLONE_NEWNS) == 0 && tell("/proc/self/setgroups", "deny") &&
+	       tell("/proc/self/uid_map", users) && tell("/proc/self/gid_map", groups);
 }
 
 /* No blocks, then no inodes. */

@@ -160,12 +160,9 @@ static void expect_item(char letter)
 	qb_store_reader_close(r);
 }
 
-/* The next chunk is written when the reader is at the end of what is there: it waits, and gets it. */
-struct late { struct writer *w; };
-
 static void *step_late(void *ctx)
 {
-	step(((struct late *)ctx)->w);
+	step(ctx);
 	return NULL;
 }
 
@@ -183,7 +180,8 @@ START_TEST(item_is_read_while_it_grows)
 	ck_assert(info.chunked && !info.complete);
 	ck_assert_uint_eq(info.bytes, CHUNK);
 	expect_chunk(r, 'a', 0);
-	ck_assert_int_eq(pthread_create(&thread, NULL, step_late, &(struct late){ &w }), 0);
+	/* The reader is at the end of what is there, or will be: it waits, and gets the next. */
+	ck_assert_int_eq(pthread_create(&thread, NULL, step_late, &w), 0);
 	expect_chunk(r, 'a', 1);
 	pthread_join(thread, NULL);
 	step(&w);
