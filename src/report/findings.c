@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the numbers mean, said in sentences that are made of them. */
+#include "report/cachetable.h"
 #include "report/keytable.h"
 
 #include <stdio.h>
@@ -330,6 +331,13 @@ void qb_section_settings(const struct qb_section *s, struct qb_strbuf *out)
 		qb_setting(m, "keys", keys);
 		qb_setting(m, "key processes", processes);
 		qb_strbuf_printf(out, "%s keys, %s processes that enqueue, seed %llu, %u worker%s", keys, processes,
+				 (unsigned long long)m->seed, m->workers, plural(m->workers));
+	} else if (qb_section_has_cache(s)) {
+		char callers[QB_SETTING_BYTES], processes[QB_SETTING_BYTES];
+
+		qb_setting(m, "cache callers", callers);
+		qb_setting(m, "cache processes", processes);
+		qb_strbuf_printf(out, "%s processes of %s callers each, seed %llu, %u worker%s", processes, callers,
 				 (unsigned long long)m->seed, m->workers, plural(m->workers));
 	} else {
 		qb_strbuf_printf(out, "%s at %u job%s/s, %u tenant%s, seed %llu, ", buf, m->rate, plural(m->rate), m->tenants,

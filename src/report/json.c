@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* summary.json. Every key is described in doc/summary-json.md; a test compares the two. */
+#include "report/cachetable.h"
 #include "report/json.h"
 
 #include <math.h>
@@ -293,6 +294,7 @@ static json_t *one_run(const struct qb_section *section, const struct qb_report_
 	add_faults(o, s);
 	add_times(o, s);
 	qb_json_add(o, "unique_keys", qb_key_json(&s->keys));
+	qb_json_add(o, "cache", qb_cache_json(&s->cache));
 	qb_json_add(o, "database", database(e));
 	qb_json_add(o, "backlog", qb_json_backlog(&s->backlog));
 	qb_json_add(o, "retries", qb_json_retries(&s->retries));

@@ -2,6 +2,8 @@
 noinst_LIBRARIES += %D%/libqb-report.a
 %C%_libqb_report_a_SOURCES = \
 	%D%/again.c \
+	%D%/cachejson.c \
+	%D%/cachetable.c %D%/cachetable.h \
 	%D%/draw.c \
 	%D%/findings.c \
 	%D%/json.c %D%/json.h %D%/json-shapes.c \

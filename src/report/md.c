@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Markdown as GitHub shows it. */
+#include "report/cachetable.h"
 #include "report/keytable.h"
 
 #include <string.h>
@@ -91,6 +92,52 @@ static void put_keys(struct qb_strbuf *out, const struct qb_section *s)
 	qb_strbuf_free(&line);
 }
 
+static void put_grid(struct qb_strbuf *out, const struct qb_cache_table *t, enum qb_cache_grid grid)
+{
+	unsigned columns = qb_cache_columns(grid);
+	char cell[QB_CELL_BYTES];
+
+	qb_strbuf_add(out, "\n|");
+	for (unsigned c = 0; c < columns; c++)
+		qb_strbuf_printf(out, " %s |", qb_cache_heading(grid, c));
+	qb_strbuf_add(out, "\n|");
+	for (unsigned c = 0; c < columns; c++)
+		qb_strbuf_add(out, c ? "---:|" : "---|");
+	for (unsigned row = 0; row <= QB_CACHE_PHASES; row++) {
+		if (!qb_cache_shows(t, grid, row))
+			continue;
+		qb_strbuf_add(out, "\n|");
+		for (unsigned c = 0; c < columns; c++) {
+			qb_cache_cell(t, grid, row, c, cell);
+			qb_strbuf_printf(out, " %s |", cell);
+		}
+	}
+	qb_strbuf_add(out, "\n");
+}
+
+static void put_caches(struct qb_strbuf *out, const struct qb_section *s)
+{
+	struct qb_strbuf line = { 0 };
+	struct qb_cache_table t;
+
+	for (size_t g = 0; g < s->groups_count; g++) {
+		qb_cache_total(&s->groups[g], &t);
+		if (t.set.callers == 0)
+			continue;
+		qb_strbuf_add(out, "\n### ");
+		put_escaped(out, s->groups[g].lib);
+		qb_strbuf_printf(out, ": a cache asked by %u callers in %u processes\n", t.set.callers, t.processes);
+		for (int grid = 0; grid < QB_CACHE_GRIDS; grid++)
+			put_grid(out, &t, (enum qb_cache_grid)grid);
+		qb_strbuf_clear(&line);
+		qb_cache_sentences(&t, s->groups[g].lib, &line);
+		qb_strbuf_add(out, "\n");
+		put_escaped(out, qb_strbuf_text(&line));
+		qb_strbuf_add(out, "\n");
+	}
+	qb_strbuf_free(&line);
+}
+
 /* As code: each line behind four blanks, so that nothing in it can end the block. */
 static void put_drawings(struct qb_strbuf *out, const struct qb_section *s)
 {
@@ -154,6 +201,7 @@ void qb_report_md(const struct qb_report *r, struct qb_strbuf *out)
 		qb_strbuf_clear(&line);
 		put_table(out, s);
 		put_keys(out, s);
+		put_caches(out, s);
 		put_drawings(out, s);
 		qb_findings(s, &line);
 		qb_strbuf_add(out, "\n");

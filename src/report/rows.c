@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* Which numbers the table shows, and how a cell is written. */
+#include "report/cachetable.h"
 #include "report/keytable.h"
 
 #include <math.h>
@@ -517,13 +518,13 @@ static int is_of_whole_run(const struct row_def *d)
 
 void qb_table_build(struct qb_table *t, const struct qb_section *s)
 {
-	int keys = qb_section_has_keys(s);
+	int phases = qb_section_has_keys(s) || qb_section_has_cache(s);
 
 	memset(t, 0, sizeof(*t));
 	t->columns = s->groups_count;
 	for (size_t i = 0; i < sizeof(defs) / sizeof(defs[0]); i++) {
 		const struct row_def *d = &defs[i];
-		if (keys && is_of_load(d))
+		if (phases && is_of_load(d))
 			continue;
 		/* Where a backlog came first, times from when its jobs were due say how long it was. */
 		if (s->lib && is_of_whole_run(d))

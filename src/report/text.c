@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* For a terminal or a mail: at most 100 columns. */
+#include "report/cachetable.h"
 #include "report/keytable.h"
 
 #include <stdio.h>
@@ -157,6 +158,64 @@ static void put_keys(struct qb_strbuf *out, const struct qb_section *s)
 	qb_strbuf_free(&line);
 }
 
+/* Its width, with the gap before it. */
+static int column_of_grid(const struct qb_cache_table *t, enum qb_cache_grid grid, unsigned column)
+{
+	size_t width = strlen(qb_cache_heading(grid, column));
+	char cell[QB_CELL_BYTES];
+
+	for (unsigned row = 0; row <= QB_CACHE_PHASES; row++) {
+		if (!qb_cache_shows(t, grid, row))
+			continue;
+		qb_cache_cell(t, grid, row, column, cell);
+		if (strlen(cell) > width)
+			width = strlen(cell);
+	}
+	return (int)(width + (column ? GAP : 0));
+}
+
+static void put_grid(struct qb_strbuf *out, const struct qb_cache_table *t, enum qb_cache_grid grid)
+{
+	unsigned columns = qb_cache_columns(grid);
+	char cell[QB_CELL_BYTES];
+
+	for (unsigned c = 0; c < columns; c++)
+		qb_strbuf_printf(out, c ? "%*s" : "%-*s", column_of_grid(t, grid, c), qb_cache_heading(grid, c));
+	qb_strbuf_add(out, "\n");
+	for (unsigned row = 0; row <= QB_CACHE_PHASES; row++) {
+		if (!qb_cache_shows(t, grid, row))
+			continue;
+		for (unsigned c = 0; c < columns; c++) {
+			qb_cache_cell(t, grid, row, c, cell);
+			qb_strbuf_printf(out, c ? "%*s" : "%-*s", column_of_grid(t, grid, c), cell);
+		}
+		qb_strbuf_add(out, "\n");
+	}
+}
+
+/* What each library does as a cache. */
+static void put_caches(struct qb_strbuf *out, const struct qb_section *s)
+{
+	struct qb_strbuf line = { 0 };
+	struct qb_cache_table t;
+
+	for (size_t g = 0; g < s->groups_count; g++) {
+		qb_cache_total(&s->groups[g], &t);
+		if (t.set.callers == 0)
+			continue;
+		qb_visible_add(out, s->groups[g].lib, strlen(s->groups[g].lib));
+		qb_strbuf_printf(out, ", a cache asked by %u callers in %u processes\n", t.set.callers, t.processes);
+		for (int grid = 0; grid < QB_CACHE_GRIDS; grid++)
+			put_grid(out, &t, (enum qb_cache_grid)grid);
+		qb_strbuf_clear(&line);
+		qb_strbuf_printf(&line, "%s: ", s->groups[g].lib);
+		qb_cache_sentences(&t, s->groups[g].lib, &line);
+		put_wrapped(out, qb_strbuf_text(&line));
+		qb_strbuf_add(out, "\n");
+	}
+	qb_strbuf_free(&line);
+}
+
 /* What a reader may ask about the cells, if it occurs. */
 static void put_legend(struct qb_strbuf *out, const struct qb_section *s)
 {
@@ -231,6 +290,7 @@ void qb_report_text(const struct qb_report *r, struct qb_strbuf *out)
 		qb_strbuf_add(out, "\n");
 		put_table(out, s, r->colour);
 		put_keys(out, s);
+		put_caches(out, s);
 		put_legend(out, s);
 		qb_drawings(s, out);
 		qb_strbuf_clear(&line);

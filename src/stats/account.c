@@ -380,6 +380,26 @@ static void account_keys(const struct qb_trace *trace, struct qb_summary *o)
 	equal(o, "requests refused for their key and yet run = 0", k->refused_and_run, 0);
 }
 
+/* Of a run on a cache. What it promises is ours alone: others are judged by what they are. */
+static void account_cache(const struct qb_tally *t, struct qb_summary *o)
+{
+	const struct qb_cache_table *c = &o->cache;
+	const struct qb_cache_row *all = &c->total;
+
+	if (c->set.callers == 0)
+		return;
+	equal(o, "requests of a cache = hits + joined + executed + failed + unanswered", all->requests,
+	      all->hits + all->joined + all->executed + all->failed + all->unanswered);
+	if (t->in->trace->ended && !counter_of(t->in->trace, "interrupted"))
+		equal(o, "requests without an answer = 0", all->unanswered, 0);
+	equal(o, "requests whose work was refused and yet run = 0", c->refused_and_run, 0);
+	equal(o, "items that are not what was put = 0", all->faults[QB_CACHE_DAMAGED], 0);
+	if (t->in->reports_ambiguity) {
+		equal(o, "executions beyond one for each item and kill = 0", all->leaks, 0);
+		equal(o, "failures of a run that was over before the request = 0", c->stale_errors ? 0 : all->stale, 0);
+	}
+}
+
 static void account_failovers(const struct qb_trace *trace, struct qb_summary *out)
 {
 	out->failovers_behind = counter_of(trace, "failovers_behind");
@@ -407,6 +427,7 @@ void qb_account(const struct qb_tally *t, struct qb_summary *out)
 	account_effects(t, out, &s);
 	account_failovers(trace, out);
 	account_keys(trace, out);
+	account_cache(t, out);
 	equal(out, "processes killed by plan = their deaths on record", s.killed, s.killed_dead);
 	equal(out, "events dropped or missing = 0", out->events_dropped, 0);
 	equal(out, "damaged places in the record = 0", trace->damage.skipped_count +

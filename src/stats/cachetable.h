@@ -48,10 +48,14 @@ struct qb_cache_table {
 	struct qb_cacheset set;         /* zeros: the run was none of this kind */
 	uint32_t processes;
 	uint64_t deadline_ns;
+	int stale_errors;               /* the trap was asked for */
 	int faithful;                   /* the queue's cache has the weaknesses of the library, see run meta */
 	struct qb_cache_row row[QB_CACHE_PHASES];
 	struct qb_cache_row total;      /* counts only: no percentiles, maxima of the rows */
 	uint64_t refused_and_run;       /* requests whose work was refused and yet begun: must be 0 */
 };
+
+/* Adds the counts of a row to those of another; percentiles stay, maxima are maxima. */
+void qb_cache_row_add(struct qb_cache_row *sum, const struct qb_cache_row *row);
 
 #endif

@@ -3,7 +3,7 @@ noinst_LIBRARIES += %D%/libqb-stats.a
 %C%_libqb_stats_a_SOURCES = \
 	%D%/account.c \
 	%D%/backlog.c %D%/backlog.h \
-	%D%/cachetable.h \
+	%D%/cachetable.c %D%/cachetable.h \
 	%D%/death.c %D%/death.h \
 	%D%/keytable.c %D%/keytable.h \
 	%D%/percentile.c %D%/percentile.h \

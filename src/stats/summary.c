@@ -218,7 +218,7 @@ int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, stru
 	out->leased = in->leased != 0;
 	out->may_lose = in->may_lose != 0;
 	rc = qb_tally_build(&t, in, err);
-	if (rc == 0 && qb_key_table_build(&t, out) < 0)
+	if (rc == 0 && (qb_key_table_build(&t, out) < 0 || qb_cache_table_build(&t, out) < 0))
 		rc = qb_err_errno(err, ENOMEM, "could not add up the run");
 	if (rc == 0) {
 		qb_account(&t, out);
@@ -226,7 +226,8 @@ int qb_summarize(const struct qb_summary_input *in, struct qb_summary *out, stru
 	}
 	if (rc == 0 && (qb_resume_times(&t, out) < 0 || death_times(in->trace, out) < 0 ||
 			qb_backlog_of(&t, &out->backlog) < 0 || qb_retries_of(&t, &out->retries) < 0 ||
-			qb_share_of(&t, &out->share) < 0))
+			/* Tenants are items there, and get no share. */
+			(out->cache.set.callers == 0 && qb_share_of(&t, &out->share) < 0)))
 		rc = qb_err_errno(err, ENOMEM, "could not add up the run");
 	qb_tally_free(&t);
 	return rc;

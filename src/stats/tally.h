@@ -186,6 +186,9 @@ void qb_account(const struct qb_tally *t, struct qb_summary *out);
 /* keytable.c: of a run on unique keys; nothing of another. 0 or -ENOMEM. */
 int qb_key_table_build(const struct qb_tally *t, struct qb_summary *out);
 
+/* cachetable.c: of a run on a cache; nothing of another. 0 or -ENOMEM. */
+int qb_cache_table_build(const struct qb_tally *t, struct qb_summary *out);
+
 /* resume.c: the classes, spawn times. 0 or -ENOMEM. */
 int qb_resume_times(const struct qb_tally *t, struct qb_summary *out);
 
