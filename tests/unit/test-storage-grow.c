@@ -38,11 +38,23 @@ static struct qb_store *open_store(uint64_t chunk_wait_ns)
 	return s;
 }
 
+/* By the runner itself, once: whatever becomes of a test, what it made is removed. */
+static void make_dir(void)
+{
+	strcpy(dir, "/tmp/qb-test-grow-XXXXXX");
+	ck_assert_ptr_nonnull(mkdtemp(dir));
+}
+
+static void remove_dir(void)
+{
+	qb_remove_tree(dir);
+}
+
 static void set_up(void)
 {
 	qb_err_clear(&err);
-	strcpy(dir, "/tmp/qb-test-grow-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
+	qb_remove_tree(dir);
+	ck_assert_int_eq(mkdir(dir, 0700), 0);
 	snprintf(root, sizeof(root), "%s/s", dir);
 	store = open_store(60 * QB_NS_PER_S);
 }
@@ -50,7 +62,6 @@ static void set_up(void)
 static void tear_down(void)
 {
 	qb_store_close(store);
-	ck_assert_int_eq(qb_remove_tree(dir), 0);
 }
 
 static uint32_t swept_by_another_opening(void)
@@ -498,6 +509,7 @@ int main(void)
 	SRunner *sr;
 	int failed;
 
+	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, item_is_read_while_it_grows);
 	tcase_add_test(tc, old_item_stays_until_the_new_one_is_complete);
