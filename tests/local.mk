@@ -56,6 +56,8 @@ unit_programs += \
 	%D%/unit/test-base \
 	%D%/unit/test-backlog \
 	%D%/unit/test-block \
+	%D%/unit/test-cache \
+	%D%/unit/test-cache-memory \
 	%D%/unit/test-check \
 	%D%/unit/test-death \
 	%D%/unit/test-ends \
@@ -105,6 +107,8 @@ unit_programs += \
 %C%_unit_test_base_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_backlog_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_block_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
+%C%_unit_test_cache_LDADD = $(qb_cache_libs) $(CHECK_LIBS)
+%C%_unit_test_cache_memory_LDADD = src/cache/libqb-cache.a $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_check_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_death_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
 %C%_unit_test_ends_LDADD = $(qb_record_libs) $(CHECK_LIBS)
