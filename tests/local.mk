@@ -180,6 +180,7 @@ pg_programs += \
 	%D%/pg/test-restore \
 	%D%/pg/test-restore-cut \
 	%D%/pg/test-river \
+	%D%/pg/test-river-cache \
 	%D%/pg/test-river-control \
 	%D%/pg/test-river-ends \
 	%D%/pg/test-river-leader \
@@ -209,6 +210,7 @@ pg_programs += \
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_cut_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_river_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_river_cache_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_river_control_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_river_ends_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_river_leader_LDADD = $(qb_queue_libs) $(CHECK_LIBS)

@@ -27,6 +27,7 @@ struct qb_river_waiter {
 	PGconn *conn;                   /* the producer's */
 	PGconn *listener;               /* NULL: to be made when it is needed */
 	const char *conninfo;
+	char *look_sql;
 	char channel[128];
 };
 
@@ -53,16 +54,12 @@ static const char look_sql[] = "select finalized_at is not null from $S.river_jo
 int qb_river_waiter_open(PGconn *conn, const char *conninfo, const char *schema, struct qb_river_waiter **out,
 			 struct qb_err *err)
 {
-	char *sql = qb_river_sql(schema, look_sql);
-	int rc = qb_pg_prepare(conn, "look", sql, 0, NULL, err);
-
-	free(sql);
-	if (rc < 0)
-		return rc;
 	struct qb_river_waiter *w = qb_xcalloc(1, sizeof(*w));
 
+	(void)err;
 	w->conn = conn;
 	w->conninfo = conninfo;
+	w->look_sql = qb_river_sql(schema, look_sql);
 	channel_of(schema, w->channel, sizeof(w->channel));
 	*out = w;
 	return 0;
@@ -73,6 +70,7 @@ void qb_river_waiter_close(struct qb_river_waiter *w)
 	if (!w)
 		return;
 	PQfinish(w->listener);
+	free(w->look_sql);
 	free(w);
 }
 
@@ -97,7 +95,7 @@ static int is_over(struct qb_river_waiter *w, int64_t id, struct qb_err *err)
 	bool over = true;
 
 	qb_arg_i64(&a, id);
-	int rc = qb_pg_exec_prepared(w->conn, "look", a.n, a.values, a.lengths, a.formats, 1, &res, err);
+	int rc = qb_pg_query(w->conn, w->look_sql, a.n, NULL, a.values, a.lengths, a.formats, 1, &res, err);
 
 	if (rc == 0 && PQntuples(res) && qb_pg_get_bool(res, 0, 0, &over))
 		rc = qb_err_set(err, QB_ECORRUPT, "a job row has other types than it should");
