@@ -373,6 +373,18 @@ static int on_value(void *user, const char *section, const char *name, const cha
 	return !p->failed;
 }
 
+static void complain_useless(struct parser *p, const struct qb_key *key, int line)
+{
+	if (key->required == QB_REQUIRED_OF_LOAD)
+		complain(p, line, "%s: a scenario with [%s] has none, one phase follows the other", key->name,
+			 qb_shape_section(p->sc));
+	else if (key->section == QB_SECTION_SCENARIO)
+		complain(p, line, "%s: a scenario with [%s] has none, its jobs belong to addresses", key->name,
+			 qb_shape_section(p->sc));
+	else
+		complain(p, line, "%s: means nothing without addresses", key->name);
+}
+
 /* Each section that is there, and [scenario] in any case, has its required keys. */
 static void check_required(struct parser *p)
 {
@@ -382,12 +394,12 @@ static void check_required(struct parser *p)
 		int line = p->section_lines[key->section], at = p->key_lines[key - qb_scenario_keys][0];
 
 		if (!qb_section_applies(key->section, p->sc) && line)
-			complain(p, line, "section [%s] does not go together with [keys]",
-				 qb_section_names[key->section]);
+			complain(p, line, "section [%s] does not go together with [%s]",
+				 qb_section_names[key->section], qb_shape_section(p->sc));
 		else if (!qb_key_applies(key, p->sc) && at)
-			complain(p, at, "%s: a scenario with [keys] has none, one phase follows the other",
-				 key->name);
-		if (!key->required || at || p->failed || !qb_key_applies(key, p->sc))
+			complain_useless(p, key, at);
+		if (key->required == QB_OPTIONAL || key->required == QB_NOT_OF_CACHE || at || p->failed ||
+		    !qb_key_applies(key, p->sc))
 			continue;
 		if (line || key->section == QB_SECTION_SCENARIO)
 			complain(p, line, "section [%s] must say %s",

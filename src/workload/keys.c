@@ -26,8 +26,8 @@ const struct qb_key qb_scenario_keys[] = {
 	{ QB_SECTION_SCENARIO, "duration", QB_KEY_DURATION, IN(duration_ns), 0, 1e6, DAY_NS,
 	  QB_REQUIRED_OF_LOAD },
 	{ QB_SECTION_SCENARIO, "rate", QB_KEY_U32, IN(rate), 0, 1, 1000000, QB_REQUIRED_OF_LOAD },
-	{ QB_SECTION_SCENARIO, "tenants", QB_KEY_U32, IN(tenants), 0, 1, 1000000, 0 },
-	{ QB_SECTION_SCENARIO, "tenant_skew", QB_KEY_DOUBLE, IN(tenant_skew), 0, 0, 1, 0 },
+	{ QB_SECTION_SCENARIO, "tenants", QB_KEY_U32, IN(tenants), 0, 1, 1000000, QB_NOT_OF_CACHE },
+	{ QB_SECTION_SCENARIO, "tenant_skew", QB_KEY_DOUBLE, IN(tenant_skew), 0, 0, 1, QB_NOT_OF_CACHE },
 	{ QB_SECTION_SCENARIO, "seed", QB_KEY_U64, IN(seed), 0, 0, 0, 0 },
 	{ QB_SECTION_SCENARIO, "workers", QB_KEY_U32, IN(workers), 0, 0, 1024, 0 },
 
@@ -107,8 +107,19 @@ int qb_section_applies(enum qb_section section, const struct qb_scenario *sc)
 
 int qb_key_applies(const struct qb_key *key, const struct qb_scenario *sc)
 {
-	return qb_section_applies(key->section, sc) &&
-	       (key->required != QB_REQUIRED_OF_LOAD || sc->shape == QB_SHAPE_LOAD);
+	if (!qb_section_applies(key->section, sc))
+		return 0;
+	/* It spreads requests over addresses. */
+	if (key->off == IN(cache.skew) && key->section == QB_SECTION_CACHE)
+		return sc->cache.addresses > 0;
+	return (key->required != QB_REQUIRED_OF_LOAD || sc->shape == QB_SHAPE_LOAD) &&
+	       (key->required != QB_NOT_OF_CACHE || sc->shape != QB_SHAPE_CACHE);
+}
+
+const char *qb_shape_section(const struct qb_scenario *sc)
+{
+	return qb_section_names[sc->shape == QB_SHAPE_KEYS ? QB_SECTION_KEYS :
+				sc->shape == QB_SHAPE_CACHE ? QB_SECTION_CACHE : QB_SECTION_SCENARIO];
 }
 
 int qb_key_out_of_range(const struct qb_key *key, const char *value, struct qb_err *err)
@@ -119,8 +130,8 @@ int qb_key_out_of_range(const struct qb_key *key, const char *value, struct qb_e
 		qb_format_exact_duration(min, sizeof(min), (uint64_t)key->min);
 		qb_format_exact_duration(max, sizeof(max), (uint64_t)key->max);
 	} else {
-		snprintf(min, sizeof(min), "%.0f", key->min);
-		snprintf(max, sizeof(max), "%.0f", key->max);
+		snprintf(min, sizeof(min), "%.12g", key->min);
+		snprintf(max, sizeof(max), "%.12g", key->max);
 	}
 	return qb_err_set(err, QB_EUSAGE, "%s: %s is out of range (%s to %s)", key->name, value,
 			  min, max);

@@ -39,6 +39,7 @@ enum qb_required {
 	QB_OPTIONAL,
 	QB_REQUIRED,
 	QB_REQUIRED_OF_LOAD,            /* and it means nothing in another shape: must not be there */
+	QB_NOT_OF_CACHE,                /* optional, and must not be there in that shape */
 };
 
 struct qb_key {
@@ -62,6 +63,8 @@ const void *qb_key_value(const struct qb_key *key, const struct qb_scenario *sc,
 /* Has the scenario a use for that key, or for that section? */
 int qb_key_applies(const struct qb_key *key, const struct qb_scenario *sc);
 int qb_section_applies(enum qb_section section, const struct qb_scenario *sc);
+/* Of the section that makes the scenario what it is; that of a load is "scenario". */
+const char *qb_shape_section(const struct qb_scenario *sc);
 
 /* Which key a complaint is about, so that a parser can point at its line. NULL: about none. */
 struct qb_blame {

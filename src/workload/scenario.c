@@ -339,7 +339,7 @@ static int check_cache(const struct qb_scenario *sc, struct qb_blame *blame, str
 		return qb_err_set(err, QB_EUSAGE, "[cache] does not go together with [burst], [errors] and [faults]");
 	if (!c->addresses && !c->rounds && !c->failing)
 		return qb_err_set(err, QB_EUSAGE, "[cache] asks for nothing; say addresses and requests, or rounds");
-	blame->key = find_key(QB_SECTION_CACHE, "requests");
+	*blame = (struct qb_blame){ .key = find_key(QB_SECTION_CACHE, "requests") };
 	if (c->requests < c->addresses || (c->requests && !c->addresses))
 		return qb_err_set(err, QB_EUSAGE, "requests: at least as many as addresses (%u), and none without", c->addresses);
 	blame->key = find_key(QB_SECTION_CACHE, "kills");
@@ -453,12 +453,13 @@ static int check_change(const struct qb_scenario *sc, const struct qb_scenario_c
 {
 	static const struct { unsigned given; const char *what; } of_load[] = {
 		{ QB_GIVEN_DURATION, "duration" }, { QB_GIVEN_RATE, "rate" }, { QB_GIVEN_TENANTS, "number of tenants" },
-		{ QB_GIVEN_KILLS, "choice of kills" }, { QB_GIVEN_VICTIM, "choice of kills" },
+		{ QB_GIVEN_KILLS, "choice of kills" }, { QB_GIVEN_VICTIM, "choice of victims" },
 	};
 
 	for (size_t i = 0; sc->shape != QB_SHAPE_LOAD && i < sizeof(of_load) / sizeof(of_load[0]); i++)
-		/* No kills beside its own is what it has. */
-		if (change->given & of_load[i].given && (of_load[i].given != QB_GIVEN_KILLS || change->kills))
+		/* No kills beside its own is what it has; those of a cache are its own. */
+		if (change->given & of_load[i].given &&
+		    (of_load[i].given != QB_GIVEN_KILLS || (change->kills && sc->shape != QB_SHAPE_CACHE)))
 			return qb_err_set(err, QB_EUSAGE, "scenario %s has no %s: its phases follow each other",
 					  sc->name, of_load[i].what);
 	return 0;
@@ -486,6 +487,8 @@ int qb_scenario_override(struct qb_scenario *sc, const struct qb_scenario_change
 	/* So many, and no other number of them. */
 	if ((change->given & QB_GIVEN_WORKERS) && changed.processes.counts.count)
 		changed.processes.counts = (struct qb_scenario_list){ 1, { changed.workers } };
+	if (changed.shape == QB_SHAPE_CACHE && change->given & QB_GIVEN_KILLS)
+		changed.cache.kills = saturate(change->kills);
 	if (changed.shape == QB_SHAPE_LOAD)
 		ret = change_faults(&changed, change, err);
 	if (!ret)

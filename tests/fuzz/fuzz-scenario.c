@@ -48,13 +48,15 @@ static void check_taken(const struct qb_scenario *sc)
 	FUZZ_MUST(bytes == first_bytes && !memcmp(text, first, bytes));
 	free(first);
 	struct qb_keyset set = qb_scenario_keyset(sc);
+	struct qb_cacheset cache = qb_scenario_cacheset(sc);
+	uint32_t tenants = cache.callers ? qb_cacheset_all_addresses(&cache) : sc->tenants;
 
-	if (qb_keyset_jobs(&set) > JOBS_MAX ||
+	if (qb_keyset_jobs(&set) > JOBS_MAX || qb_cacheset_jobs(&cache) > JOBS_MAX ||
 	    (double)sc->rate * ((double)sc->duration_ns / 1e9) * sc->burst.multiplier > JOBS_MAX)
 		return;
 	if (qb_plan_build(sc, &plan, &err) == 0) {
 		for (size_t i = 0; i < plan.count; i++)
-			FUZZ_MUST(plan.jobs[i].kind < sc->kinds_count && plan.jobs[i].tenant < sc->tenants);
+			FUZZ_MUST(plan.jobs[i].kind < sc->kinds_count && plan.jobs[i].tenant < tenants);
 	}
 	qb_plan_free(&plan);
 }

@@ -5,6 +5,7 @@
  */
 #include <check.h>
 #include <errno.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -381,6 +382,77 @@ START_TEST(requests_of_a_key_are_one_job)
 }
 END_TEST
 
+/* How far the counts of n addresses are from what is expected of them: chi-square. */
+static double distance(const uint64_t *counts, uint32_t n, uint64_t requests, double skew)
+{
+	double sum = 0, far = 0;
+
+	for (uint32_t k = 1; k <= n; k++)
+		sum += pow(k, -skew);
+	for (uint32_t k = 1; k <= n; k++) {
+		double wanted = (double)requests * pow(k, -skew) / sum, off = (double)counts[k - 1] - wanted;
+
+		far += off * off / wanted;
+	}
+	return far;
+}
+
+/* With 49 degrees of freedom one in a thousand is above 85.4; the seed is fixed. */
+START_TEST(requests_of_a_cache_are_spread_as_their_phase_says)
+{
+	struct qb_cacheset set;
+	uint64_t counts[QB_CACHE_PHASES][50] = { { 0 } };
+
+	ck_assert_msg(!qb_scenario_load("cache_dedup", &sc, &err), "%s", err.text);
+	sc.cache.requests = 20000;
+	sc.cache.kills = 20;
+	build();
+	set = qb_scenario_cacheset(&sc);
+	ck_assert_uint_eq(plan.count, qb_cacheset_jobs(&set));
+	for (uint64_t id = 1; id <= plan.count; id++) {
+		const struct qb_plan_job *job = &plan.jobs[id - 1];
+		struct qb_cache_place at;
+
+		ck_assert_int_eq(qb_cacheset_place(&set, id, &at), 0);
+		uint32_t first = qb_cacheset_first_address(&set, at.phase);
+
+		ck_assert_uint_ge(job->tenant, first);
+		ck_assert_uint_lt(job->tenant - first, qb_cacheset_addresses(&set, at.phase));
+		counts[at.phase][job->tenant - first]++;
+		if (qb_cache_in_rounds(at.phase))
+			ck_assert_uint_eq(job->tenant - first, at.request / set.callers);
+		ck_assert_uint_eq(job->error_class, at.phase == QB_CACHE_FAILING ? QB_ERROR_CLASS_PERMANENT : QB_ERROR_CLASS_NONE);
+		ck_assert(job->payload_bytes >= 1024 && job->payload_bytes <= 16384 && job->work_ms >= 5 && job->work_ms <= 20);
+	}
+	ck_assert_double_lt(distance(counts[QB_CACHE_UNIFORM], 50, 20000, 0), 85.4);
+	ck_assert_double_lt(distance(counts[QB_CACHE_UNCACHED], 50, 20000, 0), 85.4);
+	ck_assert_double_lt(distance(counts[QB_CACHE_SKEWED], 50, 20000, 1.1), 85.4);
+	/* And not by another law. */
+	ck_assert_double_gt(distance(counts[QB_CACHE_SKEWED], 50, 20000, 1.0), 85.4);
+	ck_assert_double_gt(distance(counts[QB_CACHE_SKEWED], 50, 20000, 0), 85.4);
+}
+END_TEST
+
+/* As many kills as requests leave none to chance. */
+START_TEST(each_address_whose_worker_dies_is_asked_for)
+{
+	struct qb_cacheset set;
+	uint64_t asked[50] = { 0 };
+
+	ck_assert_msg(!qb_scenario_load("cache_dedup", &sc, &err), "%s", err.text);
+	sc.cache.requests = 50;
+	sc.cache.kills = 50;
+	build();
+	set = qb_scenario_cacheset(&sc);
+	for (uint64_t id = qb_cacheset_first_id(&set, QB_CACHE_KILLED); id < qb_cacheset_first_id(&set, QB_CACHE_TOGETHER); id++) {
+		ck_assert(qb_cacheset_is_victim(&set, plan.jobs[id - 1].tenant));
+		asked[plan.jobs[id - 1].tenant - qb_cacheset_first_address(&set, QB_CACHE_KILLED)]++;
+	}
+	for (unsigned k = 0; k < 50; k++)
+		ck_assert_uint_eq(asked[k], 1);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("plan");
@@ -396,6 +468,8 @@ int main(void)
 	tcase_add_loop_test(tc, work_adds_up_to_the_published_seconds, 0, wholes_count);
 	tcase_add_test(tc, rate_limit_pressure_fails_273_of_899);
 	tcase_add_test(tc, requests_of_a_key_are_one_job);
+	tcase_add_test(tc, requests_of_a_cache_are_spread_as_their_phase_says);
+	tcase_add_test(tc, each_address_whose_worker_dies_is_asked_for);
 	tcase_add_test(tc, all_draws_together_equal_the_original);
 	tcase_add_test(tc, nothing_is_drawn_where_both_ends_are_equal);
 	tcase_add_test(tc, burst_ticks_carry_the_multiplier);

@@ -112,6 +112,36 @@ START_TEST(keys_give_a_scenario_another_shape)
 }
 END_TEST
 
+#define CACHE "[cache]\nprocesses = 2\ncallers = 3\n"
+
+START_TEST(cache_gives_a_scenario_another_shape)
+{
+	ck_assert_msg(!parse("[scenario]\n" CACHE "addresses = 5\nrequests = 70\nskew = 0.5\nfailing = 2\nrounds = 4\n"
+			     "kills = 1\ndeadline = 3s\nmemory = 65536\ndurable = 1\nstale_errors = 1\n" KIND), "%s", err.text);
+	ck_assert_uint_eq(sc.shape, QB_SHAPE_CACHE);
+	ck_assert_uint_eq(sc.cache.processes, 2);
+	ck_assert_uint_eq(sc.cache.callers, 3);
+	ck_assert(sc.cache.skew == 0.5);
+	ck_assert_uint_eq(sc.cache.deadline_ns, 3 * QB_NS_PER_S);
+	ck_assert_uint_eq(sc.cache.memory_bytes, 65536);
+	ck_assert_uint_eq(sc.cache.durable, 1);
+	ck_assert_uint_eq(sc.cache.stale_errors, 1);
+	ck_assert_uint_eq(sc.tenants, 1);
+	struct qb_cacheset set = qb_scenario_cacheset(&sc);
+
+	ck_assert_uint_eq(set.callers, 6);
+	ck_assert_uint_eq(qb_cacheset_jobs(&set), 4 * 70 + 2 * 2 * 6 + 4 * 6);
+	ck_assert_msg(!parse("[scenario]\n" CACHE "rounds = 4\nkills = 9\n" KIND), "%s", err.text);
+	ck_assert(sc.cache.skew == 1.1);
+	ck_assert_uint_eq(sc.cache.deadline_ns, 10 * QB_NS_PER_S);
+	set = qb_scenario_cacheset(&sc);
+	ck_assert_uint_eq(qb_cacheset_jobs(&set), (4 + 9) * 6);
+	ck_assert_msg(!parse(HEAD KIND), "%s", err.text);
+	set = qb_scenario_cacheset(&sc);
+	ck_assert_uint_eq(qb_cacheset_jobs(&set), 0);
+}
+END_TEST
+
 #define BURST(lines) HEAD KIND "[burst]\n" lines
 #define FAULTS(lines) HEAD KIND "[faults]\n" lines
 #define LONG_40 "0123456789012345678901234567890123456789"
@@ -217,6 +247,24 @@ static const struct bad {
 	{ "[scenario]\n[keys]\nprocesses = 65\n", ":3: processes: 65 is out of range (1 to 64)" },
 	{ "[scenario]\n" KEYS "watch = 1ms\n" KIND, ":5: watch: 1ms is out of range (100ms to 24h)" },
 	{ "[scenario]\nkeys = 3\n", ":2: \"keys\" belongs into section [keys], not into [scenario]" },
+	/* A cache. */
+	{ HEAD CACHE "rounds = 1\n" KIND, ":2: duration: a scenario with [cache] has none, one phase follows the other" },
+	{ "[scenario]\ntenants = 1\n" CACHE "rounds = 1\n" KIND,
+	  ":2: tenants: a scenario with [cache] has none, its jobs belong to addresses" },
+	{ "[scenario]\n" KEYS CACHE "rounds = 1\n" KIND, ":2: section [keys] does not go together with [cache]" },
+	{ "[scenario]\n" CACHE "rounds = 1\n" KIND "[errors]\ntransient = 1\n",
+	  ":7: section [errors] does not go together with [cache]" },
+	{ "[scenario]\n" CACHE KIND, ":2: [cache] asks for nothing; say addresses and requests, or rounds" },
+	{ "[scenario]\n" CACHE "addresses = 9\n" KIND, ":2: requests: at least as many as addresses (9)" },
+	{ "[scenario]\n" CACHE "requests = 9\nrounds = 1\n" KIND, ":5: requests: at least as many as addresses (0)" },
+	{ "[scenario]\n" CACHE "rounds = 1\nskew = 1\n" KIND, ":6: skew: means nothing without addresses" },
+	{ "[scenario]\n" CACHE "skew = 0\n" KIND, ":5: skew: 0 is out of range (0.01 to 5)" },
+	{ "[scenario]\n" CACHE "addresses = 3\nrequests = 9\nkills = 4\n" KIND,
+	  ":7: kills: at most one for each of the 3 addresses" },
+	{ "[scenario]\n[cache]\nrounds = 1\nprocesses = 9\ncallers = 60\n" KIND,
+	  ":5: 9 processes of 60 callers are more than 256 callers" },
+	{ "[scenario]\n[cache]\nrounds = 1\nprocesses = 9\n" KIND, ":2: section [cache] must say callers" },
+	{ "[scenario]\n[cache]\nadresses = 1\n", ":3: unknown key \"adresses\"; did you mean \"addresses\"?" },
 	{ HEAD KIND "payload_bytes = 65537\n",
 	  ":5: payload_bytes: 65537 is out of range (0 to 65536)" },
 };
@@ -292,7 +340,7 @@ START_TEST(every_builtin_loads_and_round_trips)
 		ck_assert_mem_eq(&sc, &again, sizeof(sc));
 		free(text);
 	}
-	ck_assert_uint_eq(i, 16);
+	ck_assert_uint_eq(i, 18);
 }
 END_TEST
 
@@ -486,6 +534,22 @@ START_TEST(override_refuses_what_keys_do_not_have)
 }
 END_TEST
 
+START_TEST(override_of_kills_is_the_caches_own)
+{
+	load("cache_dedup");
+	ck_assert_int_eq(change((struct qb_scenario_change){ .given = QB_GIVEN_KILLS, .kills = 7 }), 0);
+	ck_assert_uint_eq(sc.cache.kills, 7);
+	ck_assert_uint_eq(sc.faults.kills, 0);
+	ck_assert_int_eq(change((struct qb_scenario_change){ .given = QB_GIVEN_KILLS, .kills = 51 }), QB_EUSAGE);
+	ck_assert_str_eq(err.text, "kills: at most one for each of the 50 addresses");
+	ck_assert_int_eq(change((struct qb_scenario_change){ .given = QB_GIVEN_TENANTS, .tenants = 5 }), QB_EUSAGE);
+	ck_assert_int_eq(change((struct qb_scenario_change){ .given = QB_GIVEN_VICTIM, .victim = QB_VICTIM_POOL }), QB_EUSAGE);
+	ck_assert_str_eq(err.text, "scenario cache_dedup has no choice of victims: its phases follow each other");
+	ck_assert_int_eq(change((struct qb_scenario_change){ .given = QB_GIVEN_KILLS }), 0);
+	ck_assert_uint_eq(sc.cache.kills, 0);
+}
+END_TEST
+
 START_TEST(check_refuses_what_a_file_cannot_say)
 {
 	load("steady");
@@ -517,6 +581,7 @@ int main(void)
 	tcase_add_test(tc, shortest_file_gets_defaults);
 	tcase_add_test(tc, every_key_is_read);
 	tcase_add_test(tc, keys_give_a_scenario_another_shape);
+	tcase_add_test(tc, cache_gives_a_scenario_another_shape);
 	tcase_add_loop_test(tc, bad_file_is_refused_with_line_and_hint, 0,
 			    (int)(sizeof(bad_files) / sizeof(bad_files[0])));
 	tcase_add_test(tc, nul_byte_is_refused);
@@ -531,6 +596,7 @@ int main(void)
 	tcase_add_test(tc, override_of_kills_places_them);
 	tcase_add_test(tc, override_refuses_faults_that_cannot_happen);
 	tcase_add_test(tc, override_refuses_what_keys_do_not_have);
+	tcase_add_test(tc, override_of_kills_is_the_caches_own);
 	tcase_add_test(tc, check_refuses_what_a_file_cannot_say);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
