@@ -32,7 +32,7 @@ struct runs {
 	struct qb_ctx *ctx;
 	struct qb_run_config *cfg;
 	struct qb_scenario sc;
-	char *libs_text;
+	char *libs_text, *libs_preset;
 	struct qb_queue_spec libs[LIBS_MAX];
 	size_t libs_count;
 	struct qb_server *server;
@@ -68,6 +68,23 @@ static int set_lease(const struct runs *r, struct qb_queue_spec *spec, struct qb
 				  (double)longest_ns / 1e9);
 	qb_queue_option_text(&as_time, r->cfg->lease_ns, text, sizeof(text));
 	return qb_queue_spec_set(spec, QB_QUEUE_LEASE_OPTION, text, err);
+}
+
+/* Nobody named libraries: then all that fill a cache, for a scenario on one. */
+static int choose_libs(struct runs *r, struct qb_err *err)
+{
+	struct qb_strbuf names = { 0 };
+
+	if (r->sc.shape != QB_SHAPE_CACHE || qb_opts_given(&r->ctx->opts, "lib"))
+		return 0;
+	for (size_t i = 0; qb_queues[i]; i++)
+		if (qb_queues[i]->addressed)
+			qb_strbuf_printf(&names, "%s%s", names.bytes ? "," : "", qb_queues[i]->name);
+	if (!names.bytes)
+		return qb_err_set(err, QB_EUSAGE, "scenario %s fills a cache, and no library here does", r->sc.name);
+	r->libs_preset = names.data;
+	r->cfg->libs = r->libs_preset;
+	return 0;
 }
 
 static int split_libs(struct runs *r, struct qb_err *err)
@@ -331,9 +348,10 @@ int qb_cli_runs(struct qb_ctx *ctx)
 	struct qb_err err = { 0 };
 
 	if (qb_scenario_load(r.cfg->scenario, &r.sc, &err) < 0 ||
-	    qb_scenario_override(&r.sc, &r.cfg->change, &err) < 0 || watch_keys(&r, &err) < 0 || split_libs(&r, &err) < 0 ||
-	    place_effects(&r, &err) < 0) {
+	    qb_scenario_override(&r.sc, &r.cfg->change, &err) < 0 || watch_keys(&r, &err) < 0 || choose_libs(&r, &err) < 0 ||
+	    split_libs(&r, &err) < 0 || place_effects(&r, &err) < 0) {
 		free(r.libs_text);
+		free(r.libs_preset);
 		return qb_cli_usage(ctx->cmd, &err);
 	}
 	qb_opts_each(ctx->cmd, &ctx->opts, add_setting, &r);
@@ -359,5 +377,6 @@ int qb_cli_runs(struct qb_ctx *ctx)
 	free(r.entries);
 	free(r.results);
 	free(r.libs_text);
+	free(r.libs_preset);
 	return qb_cli_flush(r.status);
 }
