@@ -62,12 +62,12 @@ static int fault_of(struct get *g, enum qb_cache_fault fault, const char *messag
 	return 1;
 }
 
-static void remember(struct get *g)
+static void remember(struct get *g, uint64_t removals)
 {
 	const struct qb_cache_spec *spec = g->spec;
 
 	if (g->c->cfg.memory && spec->in_memory)
-		qb_cache_memory_put(g->c->cfg.memory, spec->dir, spec->address, qb_now_ns(), g->ret->data, &g->ret->info);
+		qb_cache_memory_put(g->c->cfg.memory, spec->dir, spec->address, removals, qb_now_ns(), g->ret->data, &g->ret->info);
 }
 
 static int from_memory(struct get *g)
@@ -85,6 +85,7 @@ static int from_memory(struct get *g)
 static int from_store(struct get *g, struct qb_err *err)
 {
 	struct qb_store *s = g->c->cfg.store;
+	uint64_t removals = g->c->cfg.memory ? qb_cache_memory_removals(g->c->cfg.memory) : 0;
 	struct qb_store_info info;
 	size_t bytes;
 	int rc = qb_store_check(s, g->spec->dir, g->spec->address, &info, err);
@@ -94,7 +95,7 @@ static int from_store(struct get *g, struct qb_err *err)
 	/* It may be removed in between. */
 	rc = qb_store_get_bytes(s, g->spec->dir, g->spec->address, ITEM_MAX, &g->ret->data, &bytes, &g->ret->info, err);
 	if (rc == 1)
-		remember(g);
+		remember(g, removals);
 	return rc;
 }
 
@@ -189,8 +190,8 @@ static int look_until_visible(struct get *g, struct qb_err *err)
 }
 
 /*
- * The run is over. A failure on record is this Get's if it was not there before its first push: runs of an address do not
- * overlap, and record theirs before they end. 1: it is over; 0: push again; negative.
+ * The run is over. A failure on record is this Get's if it was not there before its first push, or is that of the run that it
+ * waited for: runs of an address do not overlap, and record theirs before they end. 1: it is over; 0: push again; negative.
  */
 static int look_after(struct get *g, struct qb_err *err)
 {
@@ -205,7 +206,7 @@ static int look_after(struct get *g, struct qb_err *err)
 	rc = read_failure(g, &f, err);
 	if (rc < 0)
 		return rc;
-	if (f.run && f.run != g->known_failure)
+	if (f.run && (f.run != g->known_failure || f.run == g->run.job_id))
 		return failed(g, f.run, f.message);
 	if (g->ret->way == QB_CACHE_EXECUTED)
 		return fault_of(g, QB_CACHE_NOT_FOUND, "the work is done, and the item is not there");
@@ -296,7 +297,7 @@ int qb_cache_uncache(struct qb_cache *c, const struct qb_cache_spec *spec, struc
 	if (rc < 0)
 		return rc;
 	rc = qb_store_remove(c->cfg.store, spec->dir, spec->address, err);
-	/* Behind the store: a Get in between may have put the old item there. */
+	/* Behind the store: what a Get has read before does not come into memory any more. */
 	if (c->cfg.memory)
 		was = qb_cache_memory_remove(c->cfg.memory, spec->dir, spec->address);
 	return rc < 0 ? rc : rc | was;
@@ -321,7 +322,11 @@ int qb_cache_runner_found(struct qb_cache *c, const struct qb_queue_job *job, co
 	rc = qb_store_check(c->cfg.store, spec->dir, spec->address, &info, err);
 	if (rc <= 0 || !info.complete)
 		return rc < 0 ? rc : 0;
-	rc = tell(c, job, spec, NULL, err);
+	/* The run that put it may have been killed before it did this. */
+	if (!c->addressed->keeps_failures)
+		rc = qb_failure_clear(c->cfg.store, spec->dir, spec->address, err);
+	if (rc >= 0)
+		rc = tell(c, job, spec, NULL, err);
 	return rc < 0 ? rc : 1;
 }
 

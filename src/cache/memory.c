@@ -25,6 +25,7 @@ struct qb_cache_memory {
 	pthread_mutex_t lock;
 	struct qb_cache_memory_config cfg;
 	struct qb_cache_memory_counts counts;
+	uint64_t removals;
 	struct item *newest, *oldest;
 	struct item *chain[CHAINS];
 };
@@ -69,6 +70,13 @@ static void make_newest(struct qb_cache_memory *m, struct item *it)
 	m->newest = it;
 }
 
+static void free_item(struct item *it)
+{
+	free(it->data);
+	free(it->name);
+	free(it);
+}
+
 static void drop(struct qb_cache_memory *m, struct item **at)
 {
 	struct item *it = *at;
@@ -77,9 +85,7 @@ static void drop(struct qb_cache_memory *m, struct item **at)
 	unlink_age(m, it);
 	m->counts.items--;
 	m->counts.bytes -= it->info.bytes + ITEM_OVERHEAD;
-	free(it->data);
-	free(it->name);
-	free(it);
+	free_item(it);
 }
 
 void qb_cache_memory_free(struct qb_cache_memory *m)
@@ -127,8 +133,17 @@ int qb_cache_memory_get(struct qb_cache_memory *m, const char *dir, const char *
 	return it != NULL;
 }
 
-void qb_cache_memory_put(struct qb_cache_memory *m, const char *dir, const char *address, uint64_t now_ns, const void *data,
-			 const struct qb_store_info *info)
+uint64_t qb_cache_memory_removals(struct qb_cache_memory *m)
+{
+	pthread_mutex_lock(&m->lock);
+	uint64_t removals = m->removals;
+
+	pthread_mutex_unlock(&m->lock);
+	return removals;
+}
+
+void qb_cache_memory_put(struct qb_cache_memory *m, const char *dir, const char *address, uint64_t removals, uint64_t now_ns,
+			 const void *data, const struct qb_store_info *info)
 {
 	if (info->bytes > m->cfg.item_bytes_max || info->bytes + ITEM_OVERHEAD > m->cfg.bytes_max)
 		return;
@@ -137,6 +152,11 @@ void qb_cache_memory_put(struct qb_cache_memory *m, const char *dir, const char 
 	*it = (struct item){ .since_ns = now_ns, .info = *info, .data = copy_of(data, info->bytes),
 			     .name = qb_xasprintf("%s/%s", dir, address) };
 	pthread_mutex_lock(&m->lock);
+	if (m->removals != removals) {
+		pthread_mutex_unlock(&m->lock);
+		free_item(it);
+		return;
+	}
 	struct item **at = find(m, it->name);
 
 	if (*at)
@@ -162,6 +182,7 @@ int qb_cache_memory_remove(struct qb_cache_memory *m, const char *dir, const cha
 	struct item **at = find(m, name);
 	int was = *at != NULL;
 
+	m->removals++;
 	if (was)
 		drop(m, at);
 	pthread_mutex_unlock(&m->lock);

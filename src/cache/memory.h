@@ -28,9 +28,14 @@ void qb_cache_memory_free(struct qb_cache_memory *m);
 /* 1: a copy of it, malloc'ed (data NULL: not copied), and *info; 0. now_ns: CLOCK_MONOTONIC. */
 int qb_cache_memory_get(struct qb_cache_memory *m, const char *dir, const char *address, uint64_t now_ns, void **data,
 			struct qb_store_info *info);
-/* A copy is kept, if it fits; what makes room for it goes. */
-void qb_cache_memory_put(struct qb_cache_memory *m, const char *dir, const char *address, uint64_t now_ns, const void *data,
-			 const struct qb_store_info *info);
+/*
+ * A copy is kept, if it fits; what makes room for it goes. Not kept when anything was removed since `removals` was read, which
+ * was before the item was read: it may be what was removed.
+ */
+void qb_cache_memory_put(struct qb_cache_memory *m, const char *dir, const char *address, uint64_t removals, uint64_t now_ns,
+			 const void *data, const struct qb_store_info *info);
+/* How often something was removed, found or not. */
+uint64_t qb_cache_memory_removals(struct qb_cache_memory *m);
 /* 1: it was there. */
 int qb_cache_memory_remove(struct qb_cache_memory *m, const char *dir, const char *address);
 

@@ -26,8 +26,8 @@ struct qb_submit;
 #define QB_ADDRESS_BYTES 48
 #define QB_ADDRESS_MESSAGE_BYTES 256
 
-/* Which run is waited for; the queue's own. */
-struct qb_address_run { uint64_t a, b; };
+/* Which run is waited for: the queue's own words, and its job's id; 0 where the queue cannot tell of one that was joined. */
+struct qb_address_run { uint64_t a, b, job_id; };
 
 enum qb_address_state {
 	QB_ADDRESS_NOT_YET,             /* the deadline came first */

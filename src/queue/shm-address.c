@@ -15,11 +15,12 @@
 int qb_shm_address_push(const struct qb_queue_env *env, const struct qb_submit *job, const char *address,
 			struct qb_queue_ticket *ticket, struct qb_address_run *run, struct qb_err *err)
 {
-	int rc = qb_shm_enqueue_unique(env, job, address, ticket, err);
+	uint64_t run_id = job->job_id;
+	int rc = qb_shm_submit_unique(env, job, address, ticket, &run_id, err);
 
 	/* The ticket of one that is refused is the holder's. */
 	if (rc == QB_OK || rc == QB_DUPLICATE)
-		*run = (struct qb_address_run){ .a = ticket->a, .b = qb_word_gen(ticket->b) };
+		*run = (struct qb_address_run){ .a = ticket->a, .b = qb_word_gen(ticket->b), .job_id = run_id };
 	return rc;
 }
 

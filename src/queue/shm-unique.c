@@ -31,6 +31,14 @@ int qb_shm_key_of(const void *bytes, size_t n, struct qb_key *key, struct qb_err
 int qb_shm_enqueue_unique(const struct qb_queue_env *env, const struct qb_submit *job, const char *key,
 			  struct qb_queue_ticket *ticket, struct qb_err *err)
 {
+	uint64_t holder_id;
+
+	return qb_shm_submit_unique(env, job, key, ticket, &holder_id, err);
+}
+
+int qb_shm_submit_unique(const struct qb_queue_env *env, const struct qb_submit *job, const char *key,
+			 struct qb_queue_ticket *ticket, uint64_t *holder_id, struct qb_err *err)
+{
 	struct qb_submit with_key = *job;
 	struct qb_key_holder holder;
 	struct qb_held ref;
@@ -43,9 +51,11 @@ int qb_shm_enqueue_unique(const struct qb_queue_env *env, const struct qb_submit
 		return qb_err_set(err, rc, "job %llu: %s", (unsigned long long)job->job_id, qb_strerror(rc));
 	if (rc == QB_OK)
 		*ticket = (struct qb_queue_ticket){ .a = ref.slot_idx, .b = ref.word };
-	else if (rc == QB_DUPLICATE)
+	else if (rc == QB_DUPLICATE) {
 		*ticket = (struct qb_queue_ticket){
 			.a = holder.slot_idx, .b = qb_word(holder.gen, 0, 0, 0, QB_JOB_READY),
 		};
+		*holder_id = holder.job_id;
+	}
 	return rc;
 }

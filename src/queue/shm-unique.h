@@ -19,5 +19,8 @@ int qb_shm_key_of(const void *bytes, size_t n, struct qb_key *key, struct qb_err
  */
 int qb_shm_enqueue_unique(const struct qb_queue_env *env, const struct qb_submit *job, const char *key,
 			  struct qb_queue_ticket *ticket, struct qb_err *err);
+/* And of one that is refused *holder_id is the id of the holder's job; 0: it has ended meanwhile. */
+int qb_shm_submit_unique(const struct qb_queue_env *env, const struct qb_submit *job, const char *key,
+			 struct qb_queue_ticket *ticket, uint64_t *holder_id, struct qb_err *err);
 
 #endif

@@ -16,12 +16,17 @@
 
 #include "base/clock.h"
 #include "base/fdio.h"
+#include "base/proc.h"
 #include "base/strbuf.h"
 #include "run/callers.h"
 #include "shm/seat.h"
 
 /* Without anything happening, beyond the deadline of the callers. */
 #define STALL_NS (30 * QB_NS_PER_S)
+/* A killed process is gone by then. */
+#define DEATH_NS (5 * QB_NS_PER_S)
+/* Work of a phase that its callers have the answers of. */
+#define SETTLE_NS (10 * QB_NS_PER_S)
 
 struct cache_run {
 	struct qb_driver *d;
@@ -34,6 +39,7 @@ struct cache_run {
 	const char *phase;
 	/* The work to be killed: who has begun it. */
 	struct victim { uint32_t seat, pid; int held; } *victim;        /* by address */
+	uint64_t killed_raw[QB_SEAT_MAX + 1];   /* stamp of the last death of a seat's worker by us; 0: none */
 };
 
 int qb_cache_run_prepare(struct qb_driver *d, struct qb_err *err)
@@ -71,6 +77,20 @@ void qb_cache_run_clear(struct qb_driver *d, int keep)
 		qb_remove_tree(d->items_path);
 }
 
+/* ---- work that is held ---- */
+
+static void hold(struct cache_run *r, uint32_t address)
+{
+	r->victim[address] = (struct victim){ .held = 1 };
+	qb_board_hold(&r->d->board, address, 1);
+}
+
+static void let_go(struct cache_run *r, uint32_t address)
+{
+	r->victim[address].held = 0;
+	qb_board_hold(&r->d->board, address, 0);
+}
+
 /* Called for each event as it goes into the record. */
 static void on_event(void *opaque, const struct qb_event_shm *ev)
 {
@@ -87,10 +107,13 @@ static void on_event(void *opaque, const struct qb_event_shm *ev)
 		r->accepted++;
 		break;
 	case QB_EV_JOB_STARTED:
-		if (v->held) {
-			v->seat = ev->seat;
-			v->pid = qb_seat_who(&r->d->seg, ev->seat, NULL);
-		}
+		if (!v->held)
+			break;
+		v->seat = ev->seat;
+		/* Begun by one that fell to another kill meanwhile: the seat is another's now. */
+		v->pid = ev->raw > r->killed_raw[ev->seat] ? qb_seat_who(&r->d->seg, ev->seat, NULL) : 0;
+		if (v->pid == 0)
+			let_go(r, ev->tenant);
 		break;
 	case QB_EV_JOB_COMPLETED:
 	case QB_EV_JOB_DISCARDED:
@@ -140,32 +163,32 @@ static int start_callers(struct cache_run *r, struct qb_err *err)
 	return rc;
 }
 
-/* ---- work that is held ---- */
-
-static void hold(struct cache_run *r, uint32_t address)
+/*
+ * Kill the worker of that work, and let go all that it had in hand: it is dead before anybody may go on. One that has died
+ * by itself was no victim.
+ */
+static void kill_worker(struct cache_run *r, const struct victim *v, uint32_t first, uint32_t n)
 {
-	r->victim[address] = (struct victim){ .held = 1 };
-	qb_board_hold(&r->d->board, address, 1);
+	struct victim who = *v;
+	uint64_t ticks;
+	uint32_t pid = qb_seat_who(&r->d->seg, who.seat, &ticks);
+
+	if (pid != who.pid || !qb_faults_kill_now(&r->d->faults, who.seat, QB_ROLE_WORKER))
+		return;
+	qb_proc_kill_confirm((pid_t)pid, ticks, DEATH_NS);
+	r->killed_raw[who.seat] = qb_stamp();
+	for (uint32_t a = first; a < first + n; a++)
+		if (r->victim[a].held && r->victim[a].seat == who.seat && r->victim[a].pid == who.pid)
+			let_go(r, a);
 }
 
-static void let_go(struct cache_run *r, uint32_t address)
-{
-	r->victim[address].held = 0;
-	qb_board_hold(&r->d->board, address, 0);
-}
-
-/* The workers that have begun work which they are to die for. One that has died by itself was no victim. */
 static void kill_holders(struct cache_run *r, enum qb_cache_phase phase)
 {
 	uint32_t first = qb_cacheset_first_address(&r->set, phase), n = qb_cacheset_addresses(&r->set, phase);
 
-	for (uint32_t a = first; a < first + n; a++) {
-		struct victim *v = &r->victim[a];
-
-		if (v->held && v->seat && qb_seat_who(&r->d->seg, v->seat, NULL) == v->pid &&
-		    qb_faults_kill_now(&r->d->faults, v->seat, QB_ROLE_WORKER))
-			let_go(r, a);
-	}
+	for (uint32_t a = first; a < first + n; a++)
+		if (r->victim[a].held && r->victim[a].seat)
+			kill_worker(r, &r->victim[a], first, n);
 }
 
 /* ---- steps ---- */
@@ -209,6 +232,17 @@ static int take(struct cache_run *r, enum qb_cache_phase phase, struct qb_err *e
 	return rc;
 }
 
+/* Callers may have their answers before the work has ended; the next phase is not to meet it. Kills are waited for by nobody. */
+static int settle(struct cache_run *r, enum qb_cache_phase phase, struct qb_err *err)
+{
+	uint64_t until = qb_now_ns() + SETTLE_NS;
+	int rc = qb_recorder_poll(&r->d->recorder, err);
+
+	while (rc == 0 && phase < QB_CACHE_KILLED && r->ended < r->accepted && qb_now_ns() < until)
+		rc = turn(r, err);
+	return rc;
+}
+
 static int all_phases(struct cache_run *r, struct qb_err *err)
 {
 	int rc = 0;
@@ -222,6 +256,8 @@ static int all_phases(struct cache_run *r, struct qb_err *err)
 			rc = rounds ? take(r, phase, err) : 0;
 		for (uint32_t i = 0; rc == 0 && qb_cache_in_rounds(phase) && i < rounds; i++)
 			rc = step(r, QB_STEP_ROUND, phase, i, err);
+		if (rc == 0)
+			rc = settle(r, phase, err);
 	}
 	return rc;
 }
@@ -242,7 +278,8 @@ int qb_cache_run(struct qb_driver *d, int *all_ended, struct qb_err *err)
 	qb_callers_stop(&r.callers);
 	if (rc == 0)
 		rc = qb_recorder_poll(&d->recorder, err);
-	*all_ended = rc == 0 && r.ended >= r.accepted;
+	/* What the dead still hold is the drain's to wait for. */
+	*all_ended = rc == 0;
 	d->feeder.acknowledged = r.accepted;
 	d->recorder.watch = NULL;
 	free(r.victim);

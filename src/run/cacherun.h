@@ -8,8 +8,8 @@
 /* The board, and the directory of items, before any process of the run is there. 0, or negative with err. */
 int qb_cache_run_prepare(struct qb_driver *d, struct qb_err *err);
 /*
- * Instead of a load. *all_ended: what was pushed has ended, as far as it is on record. 0, or negative: QB_EINTR, QB_ETIMEOUT when
- * nothing happens any more, QB_ECHILD.
+ * Instead of a load. *all_ended: all phases are over. 0, or negative: QB_EINTR, QB_ETIMEOUT when nothing happens any more,
+ * QB_ECHILD.
  */
 int qb_cache_run(struct qb_driver *d, int *all_ended, struct qb_err *err);
 /* Zeros are fine. */

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/strbuf.h"
 #include "cache/cache.h"
 #include "run/board.h"
@@ -167,7 +168,10 @@ int qb_cachework_put(struct qb_cachework *w, struct qb_event_writer *log, const 
 	QB_FAULT("worker.cache.after-put");
 	if (rc == 0)
 		note(log, job, QB_CACHE_PUT, qb_now_ns() - before);
-	return rc;
+	if (rc == 0 || rc == QB_EPG)
+		return rc;
+	qb_log(QB_LOG_WARNING, "job %llu: %s", (unsigned long long)job->job_id, err->text);
+	return 1;
 }
 
 int qb_cachework_fail(struct qb_cachework *w, struct qb_event_writer *log, const struct qb_queue_job *job, struct qb_err *err)
@@ -179,7 +183,11 @@ int qb_cachework_fail(struct qb_cachework *w, struct qb_event_writer *log, const
 	int rc = qb_cache_runner_fail(w->cache, job, name(&n, job), why, err);
 
 	QB_FAULT("worker.cache.after-failure");
-	if (rc == 0)
-		note(log, job, QB_CACHE_FAILED, 0);
-	return rc;
+	if (rc == QB_EPG)
+		return rc;
+	/* Where the failure cannot be stored either, those who wait find neither. */
+	if (rc < 0)
+		qb_log(QB_LOG_WARNING, "job %llu: %s", (unsigned long long)job->job_id, err->text);
+	note(log, job, QB_CACHE_FAILED, 0);
+	return 0;
 }

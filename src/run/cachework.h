@@ -27,7 +27,10 @@ int qb_cachework_on(struct qb_cachework *w, const struct qb_queue_ops *ops, stru
 int qb_cachework_holds(const struct qb_cachework *w, const struct qb_queue_job *job);
 /* Before the work. 1: the item is there, complete the job at once; 0; negative. */
 int qb_cachework_found(struct qb_cachework *w, struct qb_event_writer *log, const struct qb_queue_job *job, struct qb_err *err);
-/* After it: the item is put, or the failure recorded; complete() or a final fail() has to follow. 0 or negative. */
+/*
+ * After it: the item is put, or the failure recorded; complete() or a final fail() has to follow. 0; of put 1: it could not be
+ * stored; negative: the queue is broken.
+ */
 int qb_cachework_put(struct qb_cachework *w, struct qb_event_writer *log, const struct qb_queue_job *job, struct qb_err *err);
 int qb_cachework_fail(struct qb_cachework *w, struct qb_event_writer *log, const struct qb_queue_job *job, struct qb_err *err);
 

@@ -156,6 +156,33 @@ static void note_push(struct caller *c)
 		note(c, QB_EV_JOB_ENQUEUED, c->called_ns, qb_now_ns() - c->called_ns);
 }
 
+static int open_caller(struct caller *c, struct qb_err *err)
+{
+	const struct qb_callers *all = c->home->all;
+	const struct qb_board_fixed *fixed = qb_board_fixed(all->board);
+	int rc = all->ops->open(&c->env, &c->q, err);
+
+	if (rc < 0) {
+		c->q = NULL;
+		return rc;
+	}
+	struct qb_cache_config cfg = {
+		.store = c->home->store, .ops = all->ops, .q = c->q, .memory = c->home->memory,
+		.deadline_ns = fixed->deadline_ns,
+		.visible_ns = VISIBLE_NS, .stale_errors = fixed->stale_errors, .pushing = before_push, .pushed = on_push, .ctx = c,
+	};
+	return qb_cache_open(&cfg, &c->cache, err);
+}
+
+static void close_caller(struct caller *c)
+{
+	qb_cache_close(c->cache);
+	if (c->q)
+		c->home->all->ops->close(c->q);
+	c->cache = NULL;
+	c->q = NULL;
+}
+
 static void get(struct caller *c, uint64_t id)
 {
 	const struct qb_callers *all = c->home->all;
@@ -177,17 +204,25 @@ static void get(struct caller *c, uint64_t id)
 	c->called_ns = c->settled_ns = 0;
 	uint64_t before = qb_now_ns();
 
-	if (qb_cache_get(c->cache, &spec, &ret, &err) < 0)
+	if (!c->cache && open_caller(c, &err) < 0)
 		ret = (struct qb_cache_return){ .fault = QB_CACHE_ERROR };
+	else if (qb_cache_get(c->cache, &spec, &ret, &err) < 0)
+		ret = (struct qb_cache_return){ .fault = QB_CACHE_ERROR };
+	uint64_t took_ns = qb_now_ns() - before;
+
 	if (ret.fault == QB_CACHE_OK && !qb_cache_item_is_good(ret.data, ret.info.bytes, j->tenant))
 		ret.fault = QB_CACHE_DAMAGED;
-	note_answer(c, &ret, qb_now_ns() - before);
+	note_answer(c, &ret, took_ns);
 	if (ret.fault == QB_CACHE_ERROR || ret.fault == QB_CACHE_DAMAGED || ret.fault == QB_CACHE_NOT_FOUND)
 		qb_log(QB_LOG_WARNING, "%s: %s", address, ret.fault == QB_CACHE_DAMAGED ? "not what was put" : err.text[0] ?
 		       err.text : ret.message);
 	free(ret.data);
 	settle(c);
-	note_push(c);
+	if (c->q)
+		note_push(c);
+	/* A connection that is lost is made again for the next request. */
+	if (ret.fault == QB_CACHE_ERROR)
+		close_caller(c);
 }
 
 static void remove_items(struct caller *c, enum qb_cache_phase phase)
@@ -239,24 +274,6 @@ static void do_step(struct caller *c, const struct qb_step *s)
 
 /* ---- a caller, a process ---- */
 
-static int open_caller(struct caller *c, struct qb_err *err)
-{
-	const struct qb_callers *all = c->home->all;
-	const struct qb_board_fixed *fixed = qb_board_fixed(all->board);
-	int rc = all->ops->open(&c->env, &c->q, err);
-
-	if (rc < 0) {
-		c->q = NULL;
-		return rc;
-	}
-	struct qb_cache_config cfg = {
-		.store = c->home->store, .ops = all->ops, .q = c->q, .memory = c->home->memory,
-		.deadline_ns = fixed->deadline_ns,
-		.visible_ns = VISIBLE_NS, .stale_errors = fixed->stale_errors, .pushing = before_push, .pushed = on_push, .ctx = c,
-	};
-	return qb_cache_open(&cfg, &c->cache, err);
-}
-
 static void *caller_main(void *opaque)
 {
 	struct caller *c = opaque;
@@ -273,9 +290,7 @@ static void *caller_main(void *opaque)
 		qb_board_answer(all->board);
 		qb_wake_seat(all->seg, all->env.seat);
 	}
-	qb_cache_close(c->cache);
-	if (c->q)
-		all->ops->close(c->q);
+	close_caller(c);
 	return NULL;
 }
 

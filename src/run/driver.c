@@ -55,7 +55,8 @@ static int make_config(struct qb_driver *d, struct qb_config_shm *c, struct qb_e
 	uint64_t blocks = 2ull * c->job_count + 2 * (QB_PAYLOAD_BYTES_MAX / c->block_bytes);
 
 	c->block_count = blocks > QB_BLOCK_MAX ? QB_BLOCK_MAX : (uint32_t)blocks;
-	c->seat_count = workers + (uint32_t)cfg->standbys + 12 + qb_scenario_keyset(d->sc).processes + qb_scenario_cacheset(d->sc).callers;
+	c->seat_count = workers + (uint32_t)cfg->standbys + 12 + qb_scenario_keyset(d->sc).processes +
+			qb_scenario_cacheset(d->sc).callers;
 	c->effect_count = (uint32_t)d->plan.count;
 	c->worker_count = workers;
 	c->standby_count = (uint32_t)cfg->standbys;
@@ -297,6 +298,7 @@ static int set_up(struct qb_driver *d, struct qb_err *err)
 static void sample(struct qb_driver *d, uint64_t now)
 {
 	uint64_t pages = 0, processes = 0;
+	uint32_t before = 0;
 
 	if (now - d->sampled_ns < SAMPLE_EVERY_NS)
 		return;
@@ -306,8 +308,10 @@ static void sample(struct qb_driver *d, uint64_t now)
 		char path[48];
 		unsigned long size, resident, shared;
 
-		if (pid == 0)
+		/* Callers of one process have a seat each, side by side. */
+		if (pid == 0 || pid == before)
 			continue;
+		before = pid;
 		snprintf(path, sizeof(path), "/proc/%u/statm", pid);
 		FILE *f = fopen(path, "re");
 
@@ -445,7 +449,8 @@ static int run_phases(struct qb_driver *d, struct qb_err *err)
 	int drained = 0, ended = 1, rc = d->sc->backlog ? backlog_phase(d, err) : 0;
 
 	if (rc == 0)
-		rc = d->gate.shm ? qb_run_keys(d, &ended, err) : d->board.shm ? qb_cache_run(d, &ended, err) : load_phase(d, err);
+		rc = d->gate.shm ? qb_run_keys(d, &ended, err) :
+		     d->board.shm ? qb_cache_run(d, &ended, err) : load_phase(d, err);
 
 	/* What the dead still hold was watched for as long as it is to be. */
 	d->in_a_hurry = !ended;
@@ -478,7 +483,7 @@ static void tear_down(struct qb_driver *d, int keep)
 	if (d->gate_path[0])
 		unlink(d->gate_path);
 	qb_gate_close(&d->gate);
-	qb_cache_run_clear(d, keep);
+	qb_cache_run_clear(d, (int)d->cfg->keep_segment);
 	if (d->seg.base && !keep) {
 		unlink(d->segment_path);
 		d->segment_path[0] = 0;

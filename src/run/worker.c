@@ -39,6 +39,7 @@ struct lane {
 	int busy;
 	int effect_done;
 	int found;                      /* the item that it was to make is there already */
+	int not_put;                    /* it could not be stored: the job fails, for good */
 	uint64_t started_ns, effect_ns, end_ns;
 	struct qb_queue_job job;
 };
@@ -96,11 +97,12 @@ static int end_failed(struct worker *w, struct lane *l, struct qb_err *err)
 	int final = 0;
 	uint64_t work_ns = qb_now_ns() - l->started_ns;
 	uint64_t due_ns = next_attempt_ns(w, l->job.failures + 1u);
+	int permanent = l->job.error_class == QB_ERROR_CLASS_PERMANENT || l->not_put;
 	int rc = w->cache ? qb_cachework_fail(w->cache, &w->p->log, &l->job, err) : 0;
 
 	if (rc < 0)
 		return rc;
-	rc = w->ops->fail(w->q, &l->job, l->job.error_class == QB_ERROR_CLASS_PERMANENT, &due_ns, &final, err);
+	rc = w->ops->fail(w->q, &l->job, permanent, &due_ns, &final, err);
 
 	QB_FAULT("worker.fail.after-call");
 	if (rc == QB_EFENCED) {
@@ -120,13 +122,14 @@ static struct result result_of(const struct qb_queue_job *job)
 	return (struct result){ .job_id = job->job_id, .payload_crc = job->payload_crc, .attempt = job->attempt };
 }
 
-/* 0; QB_EFENCED: the job is over for this worker; negative: the queue is broken. */
+/* 0; 1: there is none, the job has to fail; QB_EFENCED: the job is over for this worker; negative: the queue is broken. */
 static int make_effect(struct worker *w, struct lane *l, struct qb_err *err)
 {
 	struct result result = result_of(&l->job);
 	int rc = w->cache && !l->found ? qb_cachework_put(w->cache, &w->p->log, &l->job, err) : 0;
 
-	if (rc < 0)
+	l->not_put = rc > 0;
+	if (rc)
 		return rc;
 	if (w->p->seg->cfg.ledger)
 		rc = w->ops->effect(w->q, &l->job, &result, sizeof(result), err);
@@ -160,7 +163,9 @@ static int end_completed(struct worker *w, struct lane *l, struct qb_err *err)
 /* Not beyond the orderly end: there everybody finishes what was begun. */
 static int is_held(const struct worker *w, const struct lane *l)
 {
-	return (qb_gate_holds(&w->gate, l->job.job_id) || qb_cachework_holds(w->cache, &l->job)) && qb_load_relaxed32(&w->p->seg->hdr->stop) == QB_STOP_NO;
+	int held = qb_gate_holds(&w->gate, l->job.job_id) || qb_cachework_holds(w->cache, &l->job);
+
+	return held && qb_load_relaxed32(&w->p->seg->hdr->stop) == QB_STOP_NO;
 }
 
 /* The effects and ends that are due. 0, or negative: the queue is broken. */
@@ -174,14 +179,15 @@ static int serve_lanes(struct worker *w, struct qb_err *err)
 
 		if (!l->busy || is_held(w, l))
 			continue;
-		int fails = l->job.error_class != QB_ERROR_CLASS_NONE && !l->found;
+		int fails = (l->job.error_class != QB_ERROR_CLASS_NONE && !l->found) || l->not_put;
 
 		/* Half-way: a kill before it leaves a started job without effect, one after it a job with one. */
 		if (!fails && !l->effect_done && now >= l->effect_ns)
 			rc = make_effect(w, l, err);
+		fails |= rc > 0;
 		if (rc == 0 && now < l->end_ns)
 			continue;
-		if (rc == 0)
+		if (rc >= 0)
 			rc = fails ? end_failed(w, l, err) : end_completed(w, l, err);
 		l->busy = 0;
 		w->busy--;
@@ -242,6 +248,7 @@ static int fill_lanes(struct worker *w, struct qb_err *err)
 		if (rc < 0)
 			return rc;
 		l->found = rc;
+		l->not_put = 0;
 		l->busy = 1;
 		l->effect_done = 0;
 		uint64_t work_ns = set_times(w, l);
@@ -295,6 +302,17 @@ static int serve(struct worker *w, struct qb_err *err)
 	}
 }
 
+/* 0; 1: no cache can be on this queue. */
+static int join_cache(struct worker *w)
+{
+	struct qb_err err = { 0 };
+
+	if (!w->cache || qb_cachework_on(w->cache, w->ops, w->q, &err) == 0)
+		return 0;
+	qb_log(QB_LOG_ERROR, "%s", err.text);
+	return 1;
+}
+
 /* 0 open; 1 told to stop first. */
 static int open_queue(struct worker *w)
 {
@@ -309,7 +327,7 @@ static int open_queue(struct worker *w)
 	for (;;) {
 		qb_err_clear(&err);
 		if (w->ops->open(&w->env, &w->q, &err) == 0)
-			return w->cache && qb_cachework_on(w->cache, w->ops, w->q, &err) < 0;
+			return join_cache(w);
 		if (qb_load_relaxed32(&w->p->seg->hdr->stop) >= QB_STOP_DRAIN)
 			return 1;
 		qb_log(tries++ ? QB_LOG_DEBUG : QB_LOG_WARNING, "%s; trying again", err.text);

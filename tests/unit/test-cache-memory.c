@@ -30,7 +30,7 @@ static void put(const char *address, uint64_t now, char fill, uint64_t n)
 	const struct qb_store_info info = { .bytes = n, .complete = 1 };
 
 	memset(bytes, fill, sizeof(bytes));
-	qb_cache_memory_put(m, "d", address, now, bytes, &info);
+	qb_cache_memory_put(m, "d", address, qb_cache_memory_removals(m), now, bytes, &info);
 }
 
 /* The byte that it is full of; 0: it is not there. */
@@ -151,7 +151,7 @@ static void *hammer(void *arg)
 		if (i % 11 == 0)
 			qb_cache_memory_remove(m, "d", address);
 		else if (!qb_cache_memory_get(m, "d", address, 0, &data, &info))
-			qb_cache_memory_put(m, "d", address, 0, full, &small);
+			qb_cache_memory_put(m, "d", address, qb_cache_memory_removals(m), 0, full, &small);
 		else if (memcmp(data, full, sizeof(full)) != 0)
 			abort();
 		else
