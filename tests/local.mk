@@ -439,6 +439,7 @@ pg_scripts += \
 	%D%/pg/full-shm.tap \
 	%D%/pg/host-loss.tap \
 	%D%/pg/hostile-names.tap \
+	%D%/pg/cache.tap \
 	%D%/pg/idempotent.tap \
 	%D%/pg/jsonl.tap \
 	%D%/pg/kill-all.tap \
