@@ -1,320 +1,455 @@
 /* SPDX-License-Identifier: Apache-2.0 */
+#include "stats/cachetable.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/num.h"
 #include "record/format.h"
 #include "stats/tally.h"
 
-/* What is on record of one request, and of the run that it pushed. */
-struct ask {
-	uint64_t answered_ns, took_ns;  /* 0: no answer */
+#define NO_ADDRESS UINT32_MAX
+
+/* What is on record of one request. */
+struct request {
+	uint64_t answered_ns, took_ns;
+	uint64_t packed;                /* qb_cache_answer_unpack() */
 	uint64_t failed_run;
-	struct qb_cache_answer answer;
-	uint32_t address;               /* + 1; 0: not on record */
-	uint32_t found;                 /* runs that found the item */
-	uint64_t put_ns, failed_ns;     /* when its first put was done, its failure recorded; 0: never */
+	uint32_t address;               /* NO_ADDRESS: nothing names it */
+	uint32_t answers;
 };
 
-/* One address of one phase. */
-struct spot {
-	uint64_t executions, interrupted, asked, put_ns, last_ns, killed_ns, again_ns;
+/* What the runner said of one attempt. */
+struct work {
+	uint64_t done_ns;               /* 0: nothing on record */
+	enum qb_cache_work what;
 };
 
-struct builder {
+/* A run of the work, in the row of the request that pushed it. */
+struct execution {
+	uint32_t address;               /* of those of the phase */
+	uint64_t start_ns, put_ns;      /* 0: not known; nothing put */
+	uint64_t killed_ns;             /* 0: no kill ended it */
+};
+
+/* One address of a phase. */
+struct one {
+	uint64_t asked, items;          /* requests, and those of them that got the item */
+	uint64_t executions, interrupted, puts;
+	uint64_t put_ns, last_ns;       /* the first put, the last answer */
+};
+
+struct build {
 	const struct qb_tally *t;
 	struct qb_cache_table *out;
-	struct ask *ask;                /* by job id - 1 */
-	struct spot *spot;              /* by address of the phase */
-	uint64_t *times[QB_CACHE_WAYS + 3];     /* of one phase: by way, faults, released, and of addresses */
+	struct request *requests;       /* by job */
+	struct work *works;             /* by attempt */
+	struct execution *executions;
+	uint64_t executions_count;
+	struct one *ones;               /* of the present phase */
+	uint64_t *samples;              /* room for one of each request and attempt */
 };
 
-enum { FAULT = QB_CACHE_WAYS, RELEASED, OF_SPOTS };
-
-static uint64_t setting(const struct qb_meta *m, const char *key)
+static const char *setting(const struct qb_meta *m, const char *key)
 {
 	for (uint32_t i = 0; i < m->settings_count; i++)
 		if (strcmp(m->settings[i].key, key) == 0)
-			return strtoull(m->settings[i].value, NULL, 10);
-	return 0;
+			return m->settings[i].value;
+	return "0";
 }
 
-static uint32_t setting32(const struct qb_meta *m, const char *key)
+static uint32_t number(const struct qb_meta *m, const char *key)
 {
-	uint64_t v = setting(m, key);
+	uint64_t n = strtoull(setting(m, key), NULL, 10);
 
-	return v > QB_TALLY_JOBS_MAX ? QB_TALLY_JOBS_MAX : (uint32_t)v;
+	return n > QB_TALLY_JOBS_MAX ? QB_TALLY_JOBS_MAX + 1 : (uint32_t)n;
 }
 
-/* As the description says, if it is true of the jobs that were planned. */
-static int read_set(const struct qb_tally *t, struct qb_cache_table *out)
+static int is_small(const struct qb_cacheset *s)
 {
-	const struct qb_meta *m = &t->in->trace->meta;
-	uint64_t callers = (uint64_t)setting32(m, "cache processes") * setting32(m, "cache callers");
-	struct qb_cacheset set = {
-		.callers = callers > 65536 ? 0 : (uint32_t)callers, .addresses = setting32(m, "cache addresses"),
-		.requests = setting32(m, "cache requests"), .failing = setting32(m, "cache failing"),
-		.rounds = setting32(m, "cache rounds"), .kills = setting32(m, "cache kills"),
-	};
-	uint64_t jobs = qb_cacheset_jobs(&set);
+	const uint32_t each[] = { s->callers, s->addresses, s->requests, s->failing, s->rounds, s->kills };
 
-	if (set.callers == 0 || jobs == 0 || jobs > QB_TALLY_JOBS_MAX || (t->in->ends && jobs != t->jobs_count))
-		return 0;
-	out->set = set;
-	out->processes = setting32(m, "cache processes");
-	out->deadline_ns = setting(m, "cache deadline") * 1000000;
-	out->stale_errors = setting(m, "cache stale_errors") != 0;
-	out->faithful = setting(m, "cache faithful") != 0;
+	for (unsigned i = 0; i < sizeof(each) / sizeof(each[0]); i++)
+		if (each[i] > QB_TALLY_JOBS_MAX)
+			return 0;
 	return 1;
 }
 
-/* ---- one pass over the record ---- */
-
-static void see(struct ask *a, const struct qb_trace_event *e)
+/* As the description says, if it is true of the jobs that were planned. */
+static void find_set(const struct qb_tally *t, struct qb_cache_table *out)
 {
-	switch (e->ev.type) {
-	case QB_EV_CACHE_REQUEST:
-		a->answered_ns = e->t_ns;
-		a->took_ns = e->ev.arg0;
-		a->failed_run = e->ev.token;
-		a->answer = qb_cache_answer_unpack(e->ev.arg1);
-		a->address = e->ev.slot_idx + 1;
-		break;
-	case QB_EV_CACHE_WORK:
-		a->found += e->ev.arg0 == QB_CACHE_FOUND;
-		if (e->ev.arg0 == QB_CACHE_PUT && a->put_ns == 0)
-			a->put_ns = e->t_ns;
-		if (e->ev.arg0 == QB_CACHE_FAILED)
-			a->failed_ns = e->t_ns;
-		break;
-	case QB_EV_JOB_STARTED:
-		a->address = e->ev.tenant + 1;
-		break;
-	default:
-		break;
+	const struct qb_meta *m = &t->in->trace->meta;
+	uint64_t processes = number(m, "cache processes"), callers = processes * number(m, "cache callers");
+	struct qb_cacheset set = {
+		.callers = callers > QB_TALLY_JOBS_MAX ? 0 : (uint32_t)callers, .addresses = number(m, "cache addresses"),
+		.requests = number(m, "cache requests"), .failing = number(m, "cache failing"),
+		.rounds = number(m, "cache rounds"), .kills = number(m, "cache kills"),
+	};
+
+	if (set.callers == 0 || !is_small(&set) || qb_cacheset_jobs(&set) == 0 || qb_cacheset_jobs(&set) > QB_TALLY_JOBS_MAX ||
+	    qb_cacheset_jobs(&set) != t->jobs_count)
+		return;
+	out->set = set;
+	out->processes = (uint32_t)processes;
+	out->stale_errors = strcmp(setting(m, "cache stale_errors"), "0") != 0;
+	out->faithful = strcmp(setting(m, "cache faithful"), "0") != 0;
+	if (qb_parse_duration(setting(m, "cache deadline"), &out->deadline_ns) != 0)
+		out->deadline_ns = 0;
+}
+
+/* ---- what is on record ---- */
+
+static void on_answer(struct request *r, const struct qb_trace_event *e)
+{
+	r->answers++;
+	r->answered_ns = e->t_ns;
+	r->took_ns = e->ev.arg0;
+	r->packed = e->ev.arg1;
+	r->failed_run = e->ev.token;
+}
+
+/* The attempt that the runner speaks of: the newest of that number on its seat that had begun. */
+static void on_work(struct build *b, uint32_t job, const struct qb_trace_event *e)
+{
+	const struct qb_tally *t = b->t;
+
+	for (uint32_t i = t->jobs[job].last; i != QB_NO_IDX; i = t->tries[i].prev) {
+		const struct qb_try *a = &t->tries[i];
+
+		if (a->attempt != e->ev.attempt || a->start_ns > e->t_ns ||
+		    (a->proc != QB_NO_IDX && t->procs[a->proc].seat != e->ev.seat))
+			continue;
+		b->works[i] = (struct work){ .done_ns = e->t_ns ? e->t_ns : 1, .what = (enum qb_cache_work)e->ev.arg0 };
+		return;
 	}
 }
 
-static void read_events(struct builder *b, uint64_t jobs)
+static void read_events(struct build *b)
 {
 	const struct qb_trace *trace = b->t->in->trace;
 
+	for (uint64_t i = 0; i < b->t->jobs_count; i++)
+		b->requests[i].address = NO_ADDRESS;
 	for (size_t i = 0; i < trace->events_count; i++) {
-		uint64_t id = trace->events[i].ev.job_id;
+		const struct qb_trace_event *e = &trace->events[i];
+		struct request *r;
 
-		if (id > 0 && id <= jobs)
-			see(&b->ask[id - 1], &trace->events[i]);
-	}
-}
-
-/* ---- a phase ---- */
-
-static struct spot *spot_of(struct builder *b, enum qb_cache_phase phase, const struct ask *a)
-{
-	uint32_t first = qb_cacheset_first_address(&b->out->set, phase), n = qb_cacheset_addresses(&b->out->set, phase);
-
-	if (a->address == 0 || a->address - 1 < first || a->address - 1 - first >= n)
-		return NULL;
-	return &b->spot[a->address - 1 - first];
-}
-
-/* The runs of the job that this request pushed. */
-static void add_runs(struct builder *b, uint32_t job, const struct ask *a, struct spot *spot, struct qb_cache_row *row)
-{
-	const struct qb_tally *t = b->t;
-	uint64_t begun = 0, interrupted = 0;
-
-	if (job >= t->jobs_count)
-		return;
-	for (uint32_t i = t->jobs[job].first; i != QB_NO_IDX; i = t->tries[i].next) {
-		const struct qb_try *try = &t->tries[i];
-
-		if (!(try->flags & QB_TRY_STARTED))
+		if (e->ev.job_id == 0 || e->ev.job_id > b->t->jobs_count)
 			continue;
-		begun++;
-		if (spot->killed_ns && !spot->again_ns && try->start_ns > spot->killed_ns)
-			spot->again_ns = try->start_ns;
-		if (try->outcome == QB_TRY_OPEN && qb_try_is_dead(t, try)) {
-			interrupted++;
-			if (!spot->killed_ns)
-				spot->killed_ns = qb_proc_death_ns(&t->procs[try->proc]);
+		r = &b->requests[e->ev.job_id - 1];
+		switch (e->ev.type) {
+		case QB_EV_CACHE_REQUEST:
+			r->address = e->ev.slot_idx;
+			on_answer(r, e);
+			break;
+		case QB_EV_CACHE_WORK:
+			r->address = e->ev.slot_idx;
+			on_work(b, (uint32_t)(e->ev.job_id - 1), e);
+			break;
+		case QB_EV_JOB_SUBMITTED:
+		case QB_EV_JOB_STARTED:
+			r->address = e->ev.tenant;
+			break;
+		default:
+			break;
 		}
 	}
-	uint64_t found = a->found < begun ? a->found : begun;
-
-	row->found += found;
-	spot->executions += begun - found;
-	/* One that was killed when it had found the item was no execution. */
-	spot->interrupted += interrupted < begun - found ? interrupted : begun - found;
-	row->puts += a->put_ns != 0;
-	if (a->put_ns && (spot->put_ns == 0 || a->put_ns < spot->put_ns))
-		spot->put_ns = a->put_ns;
-	b->out->refused_and_run += begun && (t->jobs[job].flags & QB_TJOB_DUPLICATE) && !(t->jobs[job].flags & QB_TJOB_ACKED);
 }
 
-/* Had the run that failed ended before the request was made? */
-static int is_stale(const struct builder *b, const struct ask *a)
-{
-	uint64_t asked_ns = a->answered_ns - a->took_ns;
+/* ---- requests ---- */
 
-	if (a->failed_run == 0 || a->failed_run > qb_cacheset_jobs(&b->out->set))
+/* When a run that failed was over: as late as the record allows. 0: it does not say. */
+static uint64_t over_at(const struct build *b, uint64_t run)
+{
+	const struct qb_tally *t = b->t;
+	uint64_t over_ns = 0;
+
+	if (run == 0 || run > t->jobs_count)
 		return 0;
-	const struct ask *run = &b->ask[a->failed_run - 1];
-
-	return run->failed_ns != 0 && run->failed_ns < asked_ns;
+	for (uint32_t i = t->jobs[run - 1].first; i != QB_NO_IDX; i = t->tries[i].next) {
+		if (b->works[i].done_ns > over_ns && b->works[i].what == QB_CACHE_FAILED)
+			over_ns = b->works[i].done_ns;
+		if (t->tries[i].end_ns > over_ns && t->tries[i].outcome == QB_TRY_FAILED)
+			over_ns = t->tries[i].end_ns;
+	}
+	return t->jobs[run - 1].discarded_ns > over_ns ? t->jobs[run - 1].discarded_ns : over_ns;
 }
 
-static void add_answer(struct builder *b, const struct ask *a, struct spot *spot, struct qb_cache_row *row,
-		       uint64_t counts[OF_SPOTS])
+static int is_stale(const struct build *b, const struct request *r)
 {
-	unsigned way = a->answer.way < QB_CACHE_WAYS ? a->answer.way : QB_CACHE_HIT;
-	unsigned fault = a->answer.fault < QB_CACHE_FAULTS ? a->answer.fault : QB_CACHE_ERROR;
+	uint64_t over_ns = over_at(b, r->failed_run);
 
-	row->faults[fault]++;
-	if (fault == QB_CACHE_OK) {
-		*(way == QB_CACHE_HIT ? &row->hits : way == QB_CACHE_JOINED ? &row->joined : &row->executed) += 1;
-		row->from_memory += way == QB_CACHE_HIT && a->answer.from_memory;
-		b->times[way][counts[way]++] = a->took_ns;
-	} else {
-		row->failed++;
-		b->times[FAULT][counts[FAULT]++] = a->took_ns;
-	}
-	row->stale += fault == QB_CACHE_FAILURE && is_stale(b, a);
-	row->pushed_again += a->answer.pushes > 1;
-	row->waits += a->answer.pushes > 0;
-	row->ticks += a->answer.ticks > 0;
-	if (!spot)
+	return over_ns && r->took_ns < r->answered_ns && over_ns < r->answered_ns - r->took_ns;
+}
+
+/* A second answer to one request counts again: the sum shows it. What cannot be an answer does not count. */
+static void add_answer(const struct build *b, const struct request *r, struct qb_cache_row *row)
+{
+	struct qb_cache_answer a = qb_cache_answer_unpack(r->packed);
+	int waited = a.way == QB_CACHE_JOINED || a.way == QB_CACHE_EXECUTED, ok = a.fault == QB_CACHE_OK;
+
+	row->unanswered += r->answers == 0;
+	if (r->answers == 0 || a.way >= QB_CACHE_WAYS || a.fault >= QB_CACHE_FAULTS)
 		return;
-	spot->asked++;
-	if (fault == QB_CACHE_OK && a->answered_ns > spot->last_ns)
-		spot->last_ns = a->answered_ns;
+	row->faults[a.fault] += r->answers;
+	row->hits += ok && a.way == QB_CACHE_HIT ? r->answers : 0;
+	row->joined += ok && a.way == QB_CACHE_JOINED ? r->answers : 0;
+	row->executed += ok && a.way == QB_CACHE_EXECUTED ? r->answers : 0;
+	row->failed += ok ? 0 : r->answers;
+	row->accepted += a.way == QB_CACHE_EXECUTED;
+	row->from_memory += ok && a.way == QB_CACHE_HIT && a.from_memory;
+	row->stale += a.fault == QB_CACHE_FAILURE && is_stale(b, r);
+	row->pushed_again += a.pushes > 1;
+	row->waits += waited;
+	row->ticks += waited && a.ticks > 0;
 }
 
-static void add_spots(struct builder *b, enum qb_cache_phase phase, struct qb_cache_row *row)
+static struct one *one_of(const struct build *b, enum qb_cache_phase phase, const struct request *r)
 {
-	uint32_t n = qb_cacheset_addresses(&b->out->set, phase);
-	uint64_t *times = b->times[OF_SPOTS], releases = 0;
+	uint32_t first = qb_cacheset_first_address(&b->out->set, phase);
 
-	for (uint32_t i = 0; i < n; i++) {
-		const struct spot *s = &b->spot[i];
-		uint64_t whole = s->executions - s->interrupted;
-
-		row->addresses += s->asked > 0;
-		row->executions += s->executions;
-		row->interrupted += s->interrupted;
-		/* A failure is not kept: whoever comes later may try again. */
-		row->leaks += phase != QB_CACHE_FAILING && whole > 1 ? whole - 1 : 0;
-		row->executions_max = s->executions > row->executions_max ? s->executions : row->executions_max;
-		row->kills += s->killed_ns != 0;
-		if (!qb_cache_in_rounds(phase) || s->asked == 0)
-			continue;
-		row->rounds++;
-		row->rounds_exact += s->executions == 1 && s->interrupted == 0;
-		if (s->put_ns && s->last_ns)
-			times[releases++] = s->last_ns > s->put_ns ? s->last_ns - s->put_ns : 0;
-	}
-	qb_percentiles_of(times, releases, &row->release);
-	for (uint32_t i = 0; i < n; i++)
-		if (b->spot[i].killed_ns && b->spot[i].again_ns)
-			times[row->again++] = b->spot[i].again_ns - b->spot[i].killed_ns;
-	qb_percentiles_of(times, row->again, &row->again_ns);
+	if (r->address == NO_ADDRESS || r->address < first || r->address - first >= qb_cacheset_addresses(&b->out->set, phase))
+		return NULL;
+	return &b->ones[r->address - first];
 }
 
-/* From the put of its round to the answer of each that waited for it. */
-static void add_released(struct builder *b, enum qb_cache_phase phase, struct qb_cache_row *row)
+/* The times of all requests with this way; QB_CACHE_WAYS: of those that failed. */
+static void times_of(const struct build *b, uint64_t first, uint64_t n, unsigned way, struct qb_percentiles *out)
 {
-	uint64_t first = qb_cacheset_first_id(&b->out->set, phase), n = qb_cacheset_requests(&b->out->set, phase), count = 0;
+	uint64_t count = 0;
 
-	for (uint64_t i = 0; qb_cache_in_rounds(phase) && i < n; i++) {
-		const struct ask *a = &b->ask[first - 1 + i];
-		const struct spot *s = a->answered_ns ? spot_of(b, phase, a) : NULL;
+	for (uint64_t i = first; i < first + n; i++) {
+		const struct request *r = &b->requests[i];
+		struct qb_cache_answer a = qb_cache_answer_unpack(r->packed);
 
-		if (s && s->put_ns && a->answer.fault == QB_CACHE_OK && a->answer.way != QB_CACHE_HIT)
-			b->times[RELEASED][count++] = a->answered_ns > s->put_ns ? a->answered_ns - s->put_ns : 0;
+		if (r->answers && (a.fault == QB_CACHE_OK ? a.way == way : way == QB_CACHE_WAYS))
+			b->samples[count++] = r->took_ns;
 	}
-	qb_percentiles_of(b->times[RELEASED], count, &row->released);
+	qb_percentiles_of(b->samples, count, out);
 }
 
-static void add_up_phase(struct builder *b, enum qb_cache_phase phase)
+static void add_requests(struct build *b, enum qb_cache_phase phase, uint64_t first, uint64_t n)
 {
 	struct qb_cache_row *row = &b->out->row[phase];
-	uint64_t first = qb_cacheset_first_id(&b->out->set, phase), counts[OF_SPOTS] = { 0 };
 
-	row->requests = qb_cacheset_requests(&b->out->set, phase);
-	memset(b->spot, 0, qb_cacheset_addresses(&b->out->set, phase) * sizeof(*b->spot));
-	for (uint64_t i = 0; i < row->requests; i++) {
-		uint64_t job = first - 1 + i;
-		const struct ask *a = &b->ask[job];
-		struct spot *spot = spot_of(b, phase, a);
+	row->requests = n;
+	for (uint64_t i = first; i < first + n; i++) {
+		const struct request *r = &b->requests[i];
+		const struct qb_tally_job *j = &b->t->jobs[i];
+		struct one *one = one_of(b, phase, r);
 
-		if (spot)
-			add_runs(b, (uint32_t)job, a, spot, row);
-		if (a->answered_ns)
-			add_answer(b, a, spot, row, counts);
-		else
-			row->unanswered++;
+		add_answer(b, r, row);
+		b->out->refused_and_run += (j->flags & QB_TJOB_DUPLICATE) && j->first != QB_NO_IDX;
+		if (!one || (r->answers == 0 && !(j->flags & QB_TJOB_SUBMITTED)))
+			continue;
+		one->asked++;
+		one->items += r->answers && qb_cache_answer_unpack(r->packed).fault == QB_CACHE_OK;
+		if (r->answers && r->answered_ns > one->last_ns)
+			one->last_ns = r->answered_ns;
 	}
 	for (unsigned way = 0; way < QB_CACHE_WAYS; way++)
-		qb_percentiles_of(b->times[way], counts[way], &row->way[way]);
-	qb_percentiles_of(b->times[FAULT], counts[FAULT], &row->fault);
-	add_spots(b, phase, row);
-	add_released(b, phase, row);
+		times_of(b, first, n, way, &row->way[way]);
+	times_of(b, first, n, QB_CACHE_WAYS, &row->fault);
 }
 
-void qb_cache_row_add(struct qb_cache_row *sum, const struct qb_cache_row *r)
-{
-	const struct { uint64_t *to; uint64_t n; } counts[] = {
-		{ &sum->requests, r->requests }, { &sum->hits, r->hits }, { &sum->joined, r->joined },
-		{ &sum->executed, r->executed }, { &sum->failed, r->failed }, { &sum->unanswered, r->unanswered },
-		{ &sum->from_memory, r->from_memory }, { &sum->stale, r->stale }, { &sum->addresses, r->addresses },
-		{ &sum->executions, r->executions }, { &sum->interrupted, r->interrupted }, { &sum->found, r->found },
-		{ &sum->puts, r->puts }, { &sum->leaks, r->leaks }, { &sum->pushed_again, r->pushed_again },
-		{ &sum->waits, r->waits }, { &sum->ticks, r->ticks }, { &sum->rounds, r->rounds },
-		{ &sum->rounds_exact, r->rounds_exact }, { &sum->kills, r->kills }, { &sum->again, r->again },
-	};
+/* ---- executions ---- */
 
-	for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++)
-		*counts[i].to += counts[i].n;
-	for (unsigned f = 0; f < QB_CACHE_FAULTS; f++)
-		sum->faults[f] += r->faults[f];
-	if (r->executions_max > sum->executions_max)
-		sum->executions_max = r->executions_max;
+static int by_address(const void *a, const void *b)
+{
+	const struct execution *x = a, *y = b;
+
+	if (x->address != y->address)
+		return x->address < y->address ? -1 : 1;
+	return (x->start_ns > y->start_ns) - (x->start_ns < y->start_ns);
+}
+
+static void add_execution(struct build *b, struct qb_cache_row *row, struct one *one, uint32_t idx)
+{
+	const struct qb_tally *t = b->t;
+	const struct qb_try *a = &t->tries[idx];
+	const struct work *w = &b->works[idx];
+	struct execution *e;
+
+	if (!(a->flags & QB_TRY_STARTED))
+		return;
+	if (w->done_ns && w->what == QB_CACHE_FOUND) {
+		row->found++;
+		return;
+	}
+	e = &b->executions[b->executions_count++];
+	*e = (struct execution){ .address = (uint32_t)(one - b->ones), .start_ns = a->start_ns };
+	if (w->done_ns && w->what == QB_CACHE_PUT) {
+		e->put_ns = w->done_ns;
+		one->puts++;
+		if (one->put_ns == 0 || w->done_ns < one->put_ns)
+			one->put_ns = w->done_ns;
+	}
+	if (a->outcome == QB_TRY_OPEN && qb_try_is_dead(t, a)) {
+		e->killed_ns = qb_proc_death_ns(&t->procs[a->proc]);
+		one->interrupted++;
+	}
+	one->executions++;
+}
+
+static void add_executions(struct build *b, enum qb_cache_phase phase, uint64_t first, uint64_t n)
+{
+	b->executions_count = 0;
+	for (uint64_t i = first; i < first + n; i++) {
+		struct one *one = one_of(b, phase, &b->requests[i]);
+
+		for (uint32_t k = one ? b->t->jobs[i].first : QB_NO_IDX; k != QB_NO_IDX; k = b->t->tries[k].next)
+			add_execution(b, &b->out->row[phase], one, k);
+	}
+	qsort(b->executions, b->executions_count, sizeof(*b->executions), by_address);
+}
+
+/* From each kill to when that address was executed again. */
+static void add_kills(struct build *b, struct qb_cache_row *row)
+{
+	for (uint64_t i = 0; i < b->executions_count; i++) {
+		const struct execution *e = &b->executions[i];
+
+		if (e->killed_ns == 0)
+			continue;
+		row->kills++;
+		uint64_t k = i + 1;
+
+		/* Sorted: those of the address are behind it. */
+		while (k < b->executions_count && b->executions[k].address == e->address &&
+		       b->executions[k].start_ns <= e->killed_ns)
+			k++;
+		if (k < b->executions_count && b->executions[k].address == e->address)
+			b->samples[row->again++] = b->executions[k].start_ns - e->killed_ns;
+	}
+	qb_percentiles_of(b->samples, row->again, &row->again_ns);
+}
+
+static void add_addresses(struct build *b, enum qb_cache_phase phase)
+{
+	struct qb_cache_row *row = &b->out->row[phase];
+	uint32_t n = qb_cacheset_addresses(&b->out->set, phase);
+
+	for (uint32_t i = 0; i < n; i++) {
+		const struct one *one = &b->ones[i];
+		uint64_t whole = one->executions - one->interrupted;
+
+		row->addresses += one->asked > 0;
+		row->executions += one->executions;
+		row->interrupted += one->interrupted;
+		row->puts += one->puts;
+		row->leaks += whole > 1 ? whole - 1 : 0;
+		row->unmade += one->items > 0 && one->executions == 0;
+		if (one->executions > row->executions_max)
+			row->executions_max = one->executions;
+		if (!qb_cache_in_rounds(phase))
+			continue;
+		row->rounds += one->asked > 0;
+		/* A kill between the put and the end of the job leaves a run that only finds the item. */
+		row->rounds_exact += one->asked > 0 && (whole == 1 || (whole == 0 && one->puts == 1));
+	}
+}
+
+/* ---- rounds ---- */
+
+static uint64_t since(uint64_t from_ns, uint64_t to_ns)
+{
+	return to_ns > from_ns ? to_ns - from_ns : 0;
+}
+
+static void add_releases(struct build *b, enum qb_cache_phase phase, uint64_t first, uint64_t n)
+{
+	struct qb_cache_row *row = &b->out->row[phase];
+	uint32_t addresses = qb_cacheset_addresses(&b->out->set, phase);
+	uint64_t count = 0;
+
+	for (uint32_t i = 0; i < addresses; i++)
+		if (b->ones[i].put_ns && b->ones[i].last_ns)
+			b->samples[count++] = since(b->ones[i].put_ns, b->ones[i].last_ns);
+	qb_percentiles_of(b->samples, count, &row->release);
+	count = 0;
+	for (uint64_t i = first; i < first + n; i++) {
+		const struct request *r = &b->requests[i];
+		struct qb_cache_answer a = qb_cache_answer_unpack(r->packed);
+		const struct one *one = one_of(b, phase, r);
+
+		if (one && one->put_ns && r->answers && a.fault == QB_CACHE_OK && a.way != QB_CACHE_HIT)
+			b->samples[count++] = since(one->put_ns, r->answered_ns);
+	}
+	qb_percentiles_of(b->samples, count, &row->released);
+}
+
+static void add_phase(struct build *b, enum qb_cache_phase phase)
+{
+	uint64_t first = qb_cacheset_first_id(&b->out->set, phase) - 1, n = qb_cacheset_requests(&b->out->set, phase);
+
+	if (n == 0)
+		return;
+	memset(b->ones, 0, qb_cacheset_addresses(&b->out->set, phase) * sizeof(*b->ones));
+	add_requests(b, phase, first, n);
+	add_executions(b, phase, first, n);
+	add_kills(b, &b->out->row[phase]);
+	add_addresses(b, phase);
+	if (qb_cache_in_rounds(phase))
+		add_releases(b, phase, first, n);
+}
+
+void qb_cache_row_add(struct qb_cache_row *to, const struct qb_cache_row *r)
+{
+	to->requests += r->requests;
+	to->hits += r->hits;
+	to->joined += r->joined;
+	to->executed += r->executed;
+	to->failed += r->failed;
+	to->unanswered += r->unanswered;
+	to->from_memory += r->from_memory;
+	for (unsigned i = 0; i < QB_CACHE_FAULTS; i++)
+		to->faults[i] += r->faults[i];
+	to->stale += r->stale;
+	to->accepted += r->accepted;
+	to->addresses += r->addresses;
+	to->unmade += r->unmade;
+	to->executions += r->executions;
+	to->interrupted += r->interrupted;
+	to->found += r->found;
+	to->puts += r->puts;
+	to->leaks += r->leaks;
+	if (r->executions_max > to->executions_max)
+		to->executions_max = r->executions_max;
+	to->pushed_again += r->pushed_again;
+	to->waits += r->waits;
+	to->ticks += r->ticks;
+	to->rounds += r->rounds;
+	to->rounds_exact += r->rounds_exact;
+	to->kills += r->kills;
+	to->again += r->again;
 }
 
 int qb_cache_table_build(const struct qb_tally *t, struct qb_summary *out)
 {
-	struct builder b = { .t = t, .out = &out->cache };
-	size_t requests = 1, addresses = 1;
-	int rc = 0;
+	struct build b = { .t = t, .out = &out->cache };
+	int rc = -ENOMEM;
 
-	if (!read_set(t, b.out))
+	find_set(t, b.out);
+	if (b.out->set.callers == 0)
 		return 0;
-	for (int p = 0; p < QB_CACHE_PHASES; p++) {
-		size_t n = qb_cacheset_requests(&b.out->set, (enum qb_cache_phase)p);
-		size_t a = qb_cacheset_addresses(&b.out->set, (enum qb_cache_phase)p);
-
-		requests = n > requests ? n : requests;
-		addresses = a > addresses ? a : addresses;
+	b.requests = calloc(t->jobs_count, sizeof(*b.requests));
+	b.works = calloc(t->tries_count + 1u, sizeof(*b.works));
+	b.executions = malloc((t->tries_count + 1u) * sizeof(*b.executions));
+	b.ones = malloc((qb_cacheset_all_addresses(&b.out->set) + 1u) * sizeof(*b.ones));
+	b.samples = malloc((t->jobs_count + t->tries_count + 1) * sizeof(*b.samples));
+	if (b.requests && b.works && b.executions && b.ones && b.samples) {
+		read_events(&b);
+		for (int p = 0; p < QB_CACHE_PHASES; p++) {
+			add_phase(&b, (enum qb_cache_phase)p);
+			qb_cache_row_add(&b.out->total, &b.out->row[p]);
+		}
+		rc = 0;
 	}
-	uint64_t jobs = qb_cacheset_jobs(&b.out->set);
-
-	b.ask = calloc(jobs, sizeof(*b.ask));
-	b.spot = calloc(addresses, sizeof(*b.spot));
-	for (unsigned i = 0; i <= OF_SPOTS; i++)
-		b.times[i] = malloc((i == OF_SPOTS ? addresses : requests) * sizeof(uint64_t));
-	if (!b.ask || !b.spot)
-		rc = -ENOMEM;
-	for (unsigned i = 0; i <= OF_SPOTS; i++)
-		rc = b.times[i] ? rc : -ENOMEM;
-	if (rc == 0)
-		read_events(&b, jobs);
-	for (int p = 0; rc == 0 && p < QB_CACHE_PHASES; p++) {
-		add_up_phase(&b, (enum qb_cache_phase)p);
-		qb_cache_row_add(&b.out->total, &b.out->row[p]);
-	}
-	free(b.ask);
-	free(b.spot);
-	for (unsigned i = 0; i <= OF_SPOTS; i++)
-		free(b.times[i]);
+	free(b.requests);
+	free(b.works);
+	free(b.executions);
+	free(b.ones);
+	free(b.samples);
 	return rc;
 }

@@ -23,7 +23,9 @@ struct qb_cache_row {
 	uint64_t from_memory;           /* of hits */
 	uint64_t faults[QB_CACHE_FAULTS];               /* [QB_CACHE_OK]: hits + joined + executed */
 	uint64_t stale;                 /* of faults[QB_CACHE_FAILURE]: the run that failed had ended before the request was made */
+	uint64_t accepted;              /* requests whose push was accepted, failed ones too */
 	uint64_t addresses;             /* that were asked for */
+	uint64_t unmade;                /* of them, whose item was returned and of which there is no execution: must be 0 */
 	uint64_t executions;            /* work begun and not found done */
 	uint64_t interrupted;           /* of them, ended by a kill */
 	uint64_t found;                 /* runs that found the item there and did nothing */
@@ -36,7 +38,7 @@ struct qb_cache_row {
 	struct qb_percentiles way[QB_CACHE_WAYS];       /* time of the requests that got the item, by way */
 	struct qb_percentiles fault;    /* of those that did not */
 	/* In rounds: */
-	uint64_t rounds, rounds_exact;  /* exact: one execution that no kill ended */
+	uint64_t rounds, rounds_exact;  /* exact: one execution, beside those that a kill ended */
 	struct qb_percentiles release;  /* of a round with a put: from the first put to the last answer */
 	struct qb_percentiles released; /* of a caller that waited: from the put to its answer */
 	/* In phases with kills: */

@@ -75,7 +75,7 @@ struct qb_identity {
 	int64_t left, right;
 	int holds;
 };
-#define QB_IDENTITIES_MAX 32
+#define QB_IDENTITIES_MAX 48
 
 struct qb_summary {
 	char run_id[96], lib[96], scenario[64];
