@@ -71,6 +71,13 @@ static void setup(void)
 		.set = { .keys = 7, .processes = 3 }, .holders = 7, .killed = 6, .again = 5, .watch_ns_max = 4000 * MS,
 		.again_ns_median = 3 * MS, .row[QB_KEY_QUEUED] = { .requests = 21, .accepted = 1, .refused = 20 },
 	};
+	sum.cache = (struct qb_cache_table){
+		.set = { .callers = 8, .addresses = 2, .requests = 9 }, .processes = 4, .deadline_ns = 10000 * MS, .faithful = 1,
+		.row[QB_CACHE_UNIFORM] = { .requests = 9, .hits = 4, .joined = 3, .executed = 1, .failed = 1,
+					   .faults = { 8, 0, 0, 1 }, .executions = 2, .leaks = 1, .ticks = 2, .waits = 5 },
+	};
+	sum.cache.row[QB_CACHE_UNIFORM].way[QB_CACHE_JOINED] = sum.pickup;
+	sum.cache.total = sum.cache.row[QB_CACHE_UNIFORM];
 	sum.backlog = (struct qb_backlog){
 		.step_ns = 100 * MS, .samples_count = 3, .samples = { 1, 5, 2 }, .max = 5, .max_at_ns = 150 * MS,
 		.has_burst = 1, .burst_start_ns = 1000 * MS, .burst_end_ns = 2500 * MS, .before = 2, .at_end = 4,
@@ -317,6 +324,33 @@ START_TEST(unique_keys_have_a_row_for_each_phase)
 }
 END_TEST
 
+START_TEST(a_cache_has_a_row_for_each_phase_of_its_scenario)
+{
+	json_t *cache, *row;
+
+	render();
+	cache = at(run(0, 0), "cache");
+	ck_assert(number(cache, "callers") == 8);
+	ck_assert(number(cache, "processes") == 4);
+	ck_assert(number(cache, "deadline_ms") == 10000);
+	ck_assert(json_is_true(at(cache, "faithful")));
+	ck_assert(json_is_false(at(cache, "stale_errors")));
+	ck_assert_uint_eq(json_array_size(at(cache, "phases")), 1);
+	row = json_array_get(at(cache, "phases"), 0);
+	ck_assert_str_eq(json_string_value(at(row, "phase")), "uniform");
+	ck_assert(number(row, "hits") == 4 && number(row, "joined") == 3 && number(row, "executed") == 1);
+	ck_assert(number(row, "failed") == 1 && number(row, "deadline") == 1 && number(row, "failures") == 0);
+	ck_assert(number(row, "executions") == 2 && number(row, "leaks") == 1);
+	ck_assert(number(row, "ticks") == 2 && number(row, "waits") == 5);
+	ck_assert(number(row, "joined_ms.p99") == 5);
+	ck_assert(json_is_null(at(row, "hit_ms.p50")));
+	ck_assert(number(cache, "total.requests") == 9);
+	sum.cache.set.callers = 0;
+	render();
+	ck_assert(json_is_null(at(run(0, 0), "cache")));
+}
+END_TEST
+
 START_TEST(odd_values_leave_the_file_readable)
 {
 	meta.seed = UINT64_MAX;
@@ -428,6 +462,7 @@ int main(void)
 	tcase_add_test(values, settings_identities_and_versions_are_there);
 	tcase_add_test(values, runs_are_grouped_and_ranged);
 	tcase_add_test(values, unique_keys_have_a_row_for_each_phase);
+	tcase_add_test(values, a_cache_has_a_row_for_each_phase_of_its_scenario);
 	tcase_add_test(values, odd_values_leave_the_file_readable);
 	suite_add_tcase(suite, values);
 	tcase_add_checked_fixture(doc, setup, teardown);
