@@ -69,6 +69,7 @@ unit_programs += \
 	%D%/unit/test-leased \
 	%D%/unit/test-join \
 	%D%/unit/test-keytable \
+	%D%/unit/test-cachetable \
 	%D%/unit/test-key \
 	%D%/unit/test-meta \
 	%D%/unit/test-offer \
@@ -119,6 +120,7 @@ unit_programs += \
 %C%_unit_test_host_LDADD = $(qb_base_libs) $(CHECK_LIBS)
 %C%_unit_test_job_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
 %C%_unit_test_leased_LDADD = $(qb_stats_libs) $(CHECK_LIBS)
+%C%_unit_test_cachetable_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
 %C%_unit_test_keytable_LDADD = $(qb_report_libs) $(JANSSON_LIBS) $(CHECK_LIBS)
 %C%_unit_test_join_LDADD = $(qb_shm_libs) $(CHECK_LIBS) -lpthread
 %C%_unit_test_key_LDADD = $(qb_shm_libs) $(CHECK_LIBS)
