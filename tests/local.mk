@@ -495,6 +495,7 @@ EXTRA_DIST += \
 	%D%/pg/rivertest.h \
 	%D%/pg/restoretest.h \
 	%D%/pg/synctest.h \
+	%D%/unit/cachetest.h \
 	%D%/unit/reporttest.h \
 	%D%/unit/segmenttest.h \
 	%D%/unit/trace-builder.h \
