@@ -295,6 +295,51 @@ START_TEST(a_failure_is_of_those_who_waited_for_it)
 }
 END_TEST
 
+/* It has recorded its failure and not ended: who joins it now waits for it as well. */
+static struct qb_queue_job recorded;
+
+static void end_recorded(uint32_t nth)
+{
+	struct qb_err err = { 0 };
+	uint64_t due = 0;
+	int final;
+
+	if (nth == 1)
+		ck_assert_int_eq((ops.fail)(worker_q, &recorded, 1, &due, &final, &err), 0);
+}
+
+START_TEST(who_joins_between_record_and_end_is_told)
+{
+	struct qb_err err = { 0 };
+
+	other_pushes();
+	ck_assert_int_eq(ops.claim(worker_q, 0, &recorded, &err), QB_OK);
+	ck_assert_int_eq(ops.start(worker_q, &recorded, &err), 0);
+	ck_assert_int_eq(qb_cache_runner_fail(worker_cache, &recorded, &spec, "no luck", &err), 0);
+	after_push = end_recorded;
+	struct qb_cache_return ret = get(0);
+
+	expect(ret, QB_CACHE_JOINED, QB_CACHE_FAILURE, 1);
+	ck_assert_uint_eq(ret.failed_run, recorded.job_id);
+}
+END_TEST
+
+/* What a Get has read before a removal does not come back into memory behind it. */
+START_TEST(what_was_read_before_a_removal_is_not_remembered)
+{
+	struct qb_cache_memory *m = qb_cache_memory_new(&(struct qb_cache_memory_config){ .bytes_max = 1 << 16 });
+	struct qb_store_info info = { .bytes = 7 };
+	uint64_t before = qb_cache_memory_removals(m);
+
+	ck_assert_int_eq(qb_cache_memory_remove(m, "d", ADDRESS), 0);
+	qb_cache_memory_put(m, "d", ADDRESS, before, 1, "content", &info);
+	ck_assert_int_eq(qb_cache_memory_get(m, "d", ADDRESS, 1, NULL, &info), 0);
+	qb_cache_memory_put(m, "d", ADDRESS, qb_cache_memory_removals(m), 1, "content", &info);
+	ck_assert_int_eq(qb_cache_memory_get(m, "d", ADDRESS, 1, NULL, &info), 1);
+	qb_cache_memory_free(m);
+}
+END_TEST
+
 START_TEST(the_trap_tells_an_old_failure)
 {
 	after_push = fail_it;
@@ -489,6 +534,8 @@ int main(void)
 	tcase_add_test(t, who_joins_gets_the_item_of_that_run);
 	tcase_add_test(t, the_runner_finds_what_the_push_has_missed);
 	tcase_add_test(t, a_failure_is_of_those_who_waited_for_it);
+	tcase_add_test(t, who_joins_between_record_and_end_is_told);
+	tcase_add_test(t, what_was_read_before_a_removal_is_not_remembered);
 	tcase_add_test(t, the_trap_tells_an_old_failure);
 	tcase_add_test(t, removed_before_a_joiner_looks_it_is_pushed_again);
 	tcase_add_test(t, removed_before_its_own_runs_caller_looks_it_is_not_found);
