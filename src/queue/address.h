@@ -60,8 +60,8 @@ struct qb_address_ops {
 	int (*record)(struct qb_queue *q, const struct qb_queue_job *job, const char *address, const char *message,
 		      struct qb_err *err);
 	/*
-	 * 1: this handle follows a library whose cache has known weaknesses, and the cache on it is to have them:
-	 * see QB_CACHE_FAITHFUL. NULL: 0.
+	 * 1: this handle follows a library whose cache has known weaknesses, and the cache on it is to have them, as
+	 * doc/cache.md lists them. NULL: 0.
 	 */
 	int (*is_faithful)(struct qb_queue *q);
 	/*
