@@ -11,6 +11,7 @@
 #include <stdlib.h>
 
 #include "base/strbuf.h"
+#include "record/format.h"
 #include "shm/segment.h"
 
 #define LANES_MAX 1024          /* slices open at once in one seat; a damaged record has more */
@@ -29,6 +30,7 @@ struct seat {
 	uint32_t named_count;   /* lanes whose track has its name already */
 	uint64_t last_ns;       /* of the seat's own events */
 	uint64_t killed_ns;     /* 0: not since it was spawned */
+	uint64_t answered_ns;   /* of a caller: its last request was over */
 };
 
 struct chrome {
@@ -76,24 +78,6 @@ static void end(struct chrome *c, char *p)
 {
 	QB_PUT(p, "}}");
 	qb_out_end(c->out, p);
-}
-
-static char *put_arg(char *p, const char *name, uint64_t value)
-{
-	if (p[-1] != '{')
-		*p++ = ',';
-	p = qb_put_json(p, name, 32);
-	*p++ = ':';
-	return qb_put_u64(p, value);
-}
-
-static char *put_string_arg(char *p, const char *name, const char *value)
-{
-	if (p[-1] != '{')
-		*p++ = ',';
-	p = qb_put_json(p, name, 32);
-	*p++ = ':';
-	return qb_put_json(p, value, 128);
 }
 
 static const char *role_of(const struct chrome *c, uint32_t seat)
@@ -152,10 +136,10 @@ static void close_slice(struct chrome *c, uint32_t seat_idx, uint32_t lane, uint
 	QB_PUT(p, ",\"cat\":\"job\",\"name\":");
 	p = qb_put_json(p, kind, sizeof(kind));
 	QB_PUT(p, ",\"args\":{");
-	p = put_arg(p, "attempt", s->attempt);
-	p = put_arg(p, "job", s->job_id);
-	p = put_string_arg(p, "outcome", outcome);
-	p = put_arg(p, "tenant", s->tenant);
+	p = qb_put_field(p, "attempt", s->attempt);
+	p = qb_put_field(p, "job", s->job_id);
+	p = qb_put_string_field(p, "outcome", outcome);
+	p = qb_put_field(p, "tenant", s->tenant);
 	end(c, p);
 	s->job_id = 0;
 	seat->open_count--;
@@ -227,6 +211,36 @@ static void process_ended(struct chrome *c, uint32_t seat_idx, uint64_t noticed_
 	seat->killed_ns = 0;
 }
 
+/* A request to a cache, from the call to the answer; one caller has one at a time, so they follow one another. */
+static void cache_request(struct chrome *c, const struct qb_trace_event *e)
+{
+	struct qb_cache_answer a = qb_cache_answer_unpack(e->ev.arg1);
+	struct seat *seat = &c->seats[e->ev.seat];
+	uint64_t from_ns = e->ev.arg0 < e->t_ns ? e->t_ns - e->ev.arg0 : 0;
+	char *p;
+
+	if (from_ns < c->base_ns)
+		from_ns = c->base_ns;
+	if (from_ns < seat->answered_ns)
+		from_ns = seat->answered_ns;
+	seat->answered_ns = e->t_ns;
+	p = begin(c, 'X');
+	p = qb_put_u64(p, track(e->ev.seat, 0));
+	QB_PUT(p, ",\"ts\":");
+	p = put_us(p, from_ns - c->base_ns);
+	QB_PUT(p, ",\"dur\":");
+	p = put_us(p, e->t_ns > from_ns ? e->t_ns - from_ns : 0);
+	QB_PUT(p, ",\"cat\":\"cache\",\"name\":");
+	p = qb_put_json(p, qb_decode_cache_way(a.way), 32);
+	QB_PUT(p, ",\"args\":{");
+	p = qb_put_field(p, "address", e->ev.slot_idx);
+	p = qb_put_string_field(p, "fault", qb_decode_cache_fault(a.fault));
+	p = qb_put_field(p, "pushes", a.pushes);
+	p = qb_put_field(p, "request", e->ev.job_id);
+	p = qb_put_field(p, "ticks", a.ticks);
+	end(c, p);
+}
+
 /* ---- instants ---- */
 
 /* scope: 't' the track, 'p' all tracks */
@@ -252,12 +266,12 @@ static void job_instant(struct chrome *c, const struct qb_trace_event *e)
 {
 	char *p = instant(c, e, e->ev.seat, 't', "job", qb_event_type_name(e->ev.type));
 
-	p = put_arg(p, "attempt", e->ev.attempt);
-	p = put_arg(p, "job", e->ev.job_id);
+	p = qb_put_field(p, "attempt", e->ev.attempt);
+	p = qb_put_field(p, "job", e->ev.job_id);
 	if (e->ev.type == QB_EV_JOB_REQUEUED || e->ev.type == QB_EV_JOB_AMBIGUOUS)
-		p = put_arg(p, "previous_seat", qb_word_seat(e->ev.arg0));
+		p = qb_put_field(p, "previous_seat", qb_word_seat(e->ev.arg0));
 	if (e->ev.type == QB_EV_JOB_COMPLETED)
-		p = put_arg(p, "found_after_kill", e->ev.arg1 & 1);
+		p = qb_put_field(p, "found_after_kill", e->ev.arg1 & 1);
 	end(c, p);
 }
 
@@ -292,12 +306,12 @@ static void process_event(struct chrome *c, const struct qb_trace_event *e)
 	}
 	p = instant(c, e, seat_idx, 't', "process", name);
 	if (e->ev.type != QB_EV_PROCESS_STOPPED)
-		p = put_arg(p, "pid", e->ev.arg0);
-	p = put_string_arg(p, "role", qb_role_name(e->ev.kind));
+		p = qb_put_field(p, "pid", e->ev.arg0);
+	p = qb_put_string_field(p, "role", qb_role_name(e->ev.kind));
 	if (e->ev.type == QB_EV_PROCESS_KILLED)
-		p = put_arg(p, "kill", e->ev.arg1);
+		p = qb_put_field(p, "kill", e->ev.arg1);
 	if (e->ev.type == QB_EV_PROCESS_DIED)
-		p = put_arg(p, "wait_status", e->ev.arg1);
+		p = qb_put_field(p, "wait_status", e->ev.arg1);
 	end(c, p);
 }
 
@@ -313,31 +327,37 @@ static void other_event(struct chrome *c, const struct qb_trace_event *e)
 			process_ended(c, ev->slot_idx, e->t_ns,
 				      c->seats[ev->slot_idx].killed_ns ? "killed" : "died");
 		p = instant(c, e, ev->seat, 't', "recovery", name);
-		p = put_arg(p, "seat", ev->slot_idx);
-		p = put_arg(p, "jobs_put_back", ev->arg1);
-		p = put_arg(p, "took_ns", ev->arg0);
+		p = qb_put_field(p, "seat", ev->slot_idx);
+		p = qb_put_field(p, "jobs_put_back", ev->arg1);
+		p = qb_put_field(p, "took_ns", ev->arg0);
 		break;
 	case QB_EV_TAKEN_OVER:
 		p = instant(c, e, ev->seat, 'p', "recovery", name);
-		p = put_arg(p, "took_ns", ev->arg0);
-		p = put_arg(p, "processes_dead", ev->arg1);
+		p = qb_put_field(p, "took_ns", ev->arg0);
+		p = qb_put_field(p, "processes_dead", ev->arg1);
 		break;
 	case QB_EV_SYNC_COMMITTED:
 		p = instant(c, e, ev->seat, 't', "sync", name);
-		p = put_arg(p, "batch", ev->job_id);
-		p = put_arg(p, "rows", ev->arg0);
-		p = put_arg(p, "commit_ns", ev->arg1);
+		p = qb_put_field(p, "batch", ev->job_id);
+		p = qb_put_field(p, "rows", ev->arg0);
+		p = qb_put_field(p, "commit_ns", ev->arg1);
 		break;
 	case QB_EV_SYNC_LOST:
 	case QB_EV_SYNC_BACK:
 		p = instant(c, e, ev->seat, 't', "sync", name);
-		p = put_arg(p, ev->type == QB_EV_SYNC_LOST ? "tries" : "away_ns", ev->arg0);
+		p = qb_put_field(p, ev->type == QB_EV_SYNC_LOST ? "tries" : "away_ns", ev->arg0);
 		if (ev->type == QB_EV_SYNC_BACK)
-			p = put_arg(p, "resent", ev->arg1);
+			p = qb_put_field(p, "resent", ev->arg1);
 		break;
 	case QB_EV_VERDICT:
 		p = instant(c, e, ev->seat, 't', "verdict", name);
-		p = put_arg(p, "kill", ev->job_id);
+		p = qb_put_field(p, "kill", ev->job_id);
+		break;
+	case QB_EV_CACHE_WORK:
+		p = instant(c, e, ev->seat, 't', "cache", qb_decode_cache_work(ev->arg0));
+		p = qb_put_field(p, "address", ev->slot_idx);
+		p = qb_put_field(p, "put_ns", ev->arg1);
+		p = qb_put_field(p, "request", ev->job_id);
 		break;
 	default:
 		return;
@@ -380,6 +400,9 @@ static void event(struct chrome *c, const struct qb_trace_event *e)
 	case QB_EV_PROCESS_STOPPED:
 		process_event(c, e);
 		break;
+	case QB_EV_CACHE_REQUEST:
+		cache_request(c, e);
+		break;
 	default:
 		other_event(c, e);
 	}
@@ -392,16 +415,16 @@ static void head(struct chrome *c)
 	char *p = qb_out_line(c->out);
 
 	QB_PUT(p, "{\"displayTimeUnit\":\"ms\",\"otherData\":{");
-	p = put_string_arg(p, "run_id", m->run_id);
-	p = put_string_arg(p, "library", m->lib);
-	p = put_string_arg(p, "scenario", m->scenario);
-	p = put_string_arg(p, "host", m->host);
+	p = qb_put_string_field(p, "run_id", m->run_id);
+	p = qb_put_string_field(p, "library", m->lib);
+	p = qb_put_string_field(p, "scenario", m->scenario);
+	p = qb_put_string_field(p, "host", m->host);
 	QB_PUT(p, "},\"traceEvents\":[\n");
 	qb_out_end(c->out, p);
 
 	p = begin(c, 'M');
 	QB_PUT(p, "0,\"name\":\"process_name\",\"args\":{");
-	p = put_string_arg(p, "name", m->run_id);
+	p = qb_put_string_field(p, "name", m->run_id);
 	end(c, p);
 	/* Also those that wrote nothing themselves but were killed, or died. */
 	for (uint32_t seat = 1; seat <= QB_SEAT_MAX; seat++) {

@@ -14,6 +14,7 @@
 
 #include "base/clock.h"
 #include "base/strbuf.h"
+#include "record/format.h"
 #include "record/jobmap.h"
 #include "record/merge.h"
 #include "shm/segment.h"
@@ -95,25 +96,6 @@ static inline void end(struct jsonl *j, char *p)
 {
 	QB_PUT(p, "}}\n");
 	qb_out_end(j->out, p);
-}
-
-/* For the rarer kinds: a field with its comma, unless it is the first. */
-static char *put_field(char *p, const char *name, uint64_t value)
-{
-	if (p[-1] != '{')
-		*p++ = ',';
-	p = qb_put_json(p, name, 32);
-	*p++ = ':';
-	return qb_put_u64(p, value);
-}
-
-static char *put_string_field(char *p, const char *name, const char *value)
-{
-	if (p[-1] != '{')
-		*p++ = ',';
-	p = qb_put_json(p, name, 32);
-	*p++ = ':';
-	return qb_put_json(p, value, 128);
 }
 
 static char *begin_kind(struct jsonl *j, uint64_t t_ns, const char *kind)
@@ -251,12 +233,12 @@ static void resource_sample(struct jsonl *j, const struct qb_trace_event *e)
 {
 	char *p = begin_kind(j, e->t_ns, "resource_sample");
 
-	p = put_field(p, "completed", j->counts.completed);
-	p = put_field(p, "enqueued", j->counts.enqueued);
-	p = put_field(p, "failed", j->counts.failed);
-	p = put_field(p, "goroutines", e->ev.arg1);
-	p = put_field(p, "heap_bytes", 0);
-	p = put_field(p, "rss_bytes", e->ev.arg0);
+	p = qb_put_field(p, "completed", j->counts.completed);
+	p = qb_put_field(p, "enqueued", j->counts.enqueued);
+	p = qb_put_field(p, "failed", j->counts.failed);
+	p = qb_put_field(p, "goroutines", e->ev.arg1);
+	p = qb_put_field(p, "heap_bytes", 0);
+	p = qb_put_field(p, "rss_bytes", e->ev.arg0);
 	end(j, p);
 }
 
@@ -267,13 +249,13 @@ static void run_start(struct jsonl *j, uint64_t t_ns)
 
 	QB_PUT(p, "\",\"kind\":\"run_start\",\"fields\":{\"duration_sec\":");
 	p = qb_put_double(p, (double)m->duration_ns / 1e9);
-	p = put_field(p, "enqueue_rate", m->rate);
-	p = put_string_field(p, "library", m->lib);
-	p = put_string_field(p, "scenario", m->scenario);
-	p = put_field(p, "seed", m->seed);
+	p = qb_put_field(p, "enqueue_rate", m->rate);
+	p = qb_put_string_field(p, "library", m->lib);
+	p = qb_put_string_field(p, "scenario", m->scenario);
+	p = qb_put_field(p, "seed", m->seed);
 	QB_PUT(p, ",\"tenant_skew\":");
 	p = qb_put_double(p, m->tenant_skew);
-	p = put_field(p, "tenants", m->tenants);
+	p = qb_put_field(p, "tenants", m->tenants);
 	end(j, p);
 }
 
@@ -283,22 +265,22 @@ static void run_end(struct jsonl *j, uint64_t t_ns)
 	const struct counts *c = &j->counts;
 	char *p = begin_kind(j, t_ns, "run_end");
 
-	p = put_field(p, "ambiguous", c->ambiguous);
-	p = put_field(p, "completed", c->completed);
-	p = put_field(p, "discarded", c->discarded);
-	p = put_field(p, "dropped", j->t->dropped_count);
+	p = qb_put_field(p, "ambiguous", c->ambiguous);
+	p = qb_put_field(p, "completed", c->completed);
+	p = qb_put_field(p, "discarded", c->discarded);
+	p = qb_put_field(p, "dropped", j->t->dropped_count);
 	if (j->t->ended)
 		QB_PUT(p, ",\"ended\":true");
 	else
 		QB_PUT(p, ",\"ended\":false");
-	p = put_field(p, "enqueue_failed", c->enqueue_failed);
-	p = put_field(p, "enqueued", c->enqueued);
-	p = put_field(p, "failed", c->failed);
-	p = put_field(p, "fenced", c->fenced);
-	p = put_field(p, "killed", c->killed);
-	p = put_field(p, "missing", d->missing_count);
-	p = put_field(p, "requeued", c->requeued);
-	p = put_field(p, "torn_bytes", d->tail_bytes + d->skipped_bytes);
+	p = qb_put_field(p, "enqueue_failed", c->enqueue_failed);
+	p = qb_put_field(p, "enqueued", c->enqueued);
+	p = qb_put_field(p, "failed", c->failed);
+	p = qb_put_field(p, "fenced", c->fenced);
+	p = qb_put_field(p, "killed", c->killed);
+	p = qb_put_field(p, "missing", d->missing_count);
+	p = qb_put_field(p, "requeued", c->requeued);
+	p = qb_put_field(p, "torn_bytes", d->tail_bytes + d->skipped_bytes);
 	end(j, p);
 }
 
@@ -311,14 +293,14 @@ static void job_other(struct jsonl *j, const struct qb_trace_event *e)
 	char *p = begin_kind(j, e->t_ns, qb_event_type_name(ev->type));
 	int evidence = ev->type == QB_EV_JOB_REQUEUED || ev->type == QB_EV_JOB_AMBIGUOUS;
 
-	p = put_field(p, "attempt", ev->attempt);
+	p = qb_put_field(p, "attempt", ev->attempt);
 	if (ev->type == QB_EV_JOB_DISCARDED) {
 		QB_PUT(p, ",\"error_class\":");
 		p = qb_put_text(p, &j->classes[ev->error_class]);
 		j->counts.discarded++;
 	}
 	if (ev->type == QB_EV_JOB_FENCED) {
-		p = put_string_field(p, "found_state", qb_job_state_name(qb_word_state(ev->arg0)));
+		p = qb_put_string_field(p, "found_state", qb_job_state_name(qb_word_state(ev->arg0)));
 		j->counts.fenced++;
 	}
 	*p++ = ',';
@@ -334,12 +316,12 @@ static void job_other(struct jsonl *j, const struct qb_trace_event *e)
 		j->counts.ambiguous++;
 	}
 	if (evidence) {
-		p = put_field(p, "previous_seat", qb_word_seat(ev->arg0));
-		p = put_string_field(p, "previous_state",
-				     qb_job_state_name(qb_word_state(ev->arg0)));
+		p = qb_put_field(p, "previous_seat", qb_word_seat(ev->arg0));
+		p = qb_put_string_field(p, "previous_state",
+					qb_job_state_name(qb_word_state(ev->arg0)));
 	}
 	j->counts.requeued += ev->type == QB_EV_JOB_REQUEUED;
-	p = put_field(p, "seat", ev->seat);
+	p = qb_put_field(p, "seat", ev->seat);
 	p = put_tenant(j, p, ev->tenant);
 	end(j, p);
 }
@@ -352,19 +334,56 @@ static void process(struct jsonl *j, const struct qb_trace_event *e)
 	int status = (int)ev->arg1;
 
 	if (ev->type == QB_EV_PROCESS_DIED && WIFEXITED(status))
-		p = put_field(p, "exit_status", (uint64_t)WEXITSTATUS(status));
+		p = qb_put_field(p, "exit_status", (uint64_t)WEXITSTATUS(status));
 	if (ev->type == QB_EV_PROCESS_SPAWNED)
-		p = put_field(p, "incarnation", ev->arg1);
+		p = qb_put_field(p, "incarnation", ev->arg1);
 	if (ev->type == QB_EV_PROCESS_KILLED) {
-		p = put_field(p, "kill", ev->arg1);
+		p = qb_put_field(p, "kill", ev->arg1);
 		j->counts.killed++;
 	}
 	if (ev->type != QB_EV_PROCESS_STOPPED)
-		p = put_field(p, "pid", ev->arg0);
-	p = put_string_field(p, "role", qb_role_name(ev->kind));
-	p = put_field(p, "seat", ev->slot_idx);
+		p = qb_put_field(p, "pid", ev->arg0);
+	p = qb_put_string_field(p, "role", qb_role_name(ev->kind));
+	p = qb_put_field(p, "seat", ev->slot_idx);
 	if (ev->type == QB_EV_PROCESS_DIED && WIFSIGNALED(status))
-		p = put_field(p, "signal", (uint64_t)WTERMSIG(status));
+		p = qb_put_field(p, "signal", (uint64_t)WTERMSIG(status));
+	end(j, p);
+}
+
+static void cache_request(struct jsonl *j, const struct qb_trace_event *e)
+{
+	struct qb_cache_answer a = qb_cache_answer_unpack(e->ev.arg1);
+	char *p = begin_kind(j, e->t_ns, "cache_request");
+
+	p = qb_put_field(p, "address", e->ev.slot_idx);
+	p = qb_put_field(p, "caller", e->ev.tenant);
+	p = qb_put_field(p, "failed_run", e->ev.token);
+	p = qb_put_string_field(p, "fault", qb_decode_cache_fault(a.fault));
+	QB_PUT(p, ",\"from_memory\":");
+	if (a.from_memory)
+		QB_PUT(p, "true");
+	else
+		QB_PUT(p, "false");
+	QB_PUT(p, ",\"latency_ms\":");
+	p = qb_put_double(p, (double)e->ev.arg0 / 1e6);
+	p = qb_put_field(p, "pushes", a.pushes);
+	p = qb_put_field(p, "request", e->ev.job_id);
+	p = qb_put_field(p, "ticks", a.ticks);
+	p = qb_put_string_field(p, "way", qb_decode_cache_way(a.way));
+	end(j, p);
+}
+
+static void cache_work(struct jsonl *j, const struct qb_trace_event *e)
+{
+	char *p = begin_kind(j, e->t_ns, "cache_work");
+
+	p = qb_put_field(p, "address", e->ev.slot_idx);
+	p = qb_put_field(p, "attempt", e->ev.attempt);
+	QB_PUT(p, ",\"put_ms\":");
+	p = qb_put_double(p, (double)e->ev.arg1 / 1e6);
+	p = qb_put_field(p, "request", e->ev.job_id);
+	p = qb_put_field(p, "seat", e->ev.seat);
+	p = qb_put_string_field(p, "what", qb_decode_cache_work(e->ev.arg0));
 	end(j, p);
 }
 
@@ -405,8 +424,8 @@ static void plain_event(struct jsonl *j, const struct qb_trace_event *e)
 		char *p = begin_kind(j, e->t_ns, qb_event_type_name(e->ev.type));
 
 		for (size_t k = 0; k < 4 && plain[i].fields[k].name; k++)
-			p = put_field(p, plain[i].fields[k].name,
-				      member_of(&e->ev, plain[i].fields[k].member));
+			p = qb_put_field(p, plain[i].fields[k].name,
+					 member_of(&e->ev, plain[i].fields[k].member));
 		end(j, p);
 	}
 }
@@ -450,6 +469,12 @@ static void event(struct jsonl *j, const struct qb_trace_event *e)
 	case QB_EV_RESOURCE_SAMPLE:
 		resource_sample(j, e);
 		break;
+	case QB_EV_CACHE_REQUEST:
+		cache_request(j, e);
+		break;
+	case QB_EV_CACHE_WORK:
+		cache_work(j, e);
+		break;
 	default:
 		plain_event(j, e);
 	}
@@ -462,51 +487,26 @@ static int printable(const struct qb_event_shm *ev)
 	       ev->job_id != 0;
 }
 
-static struct qb_text make_text(const char *text, int quoted)
-{
-	size_t max = strlen(text);
-	char *data = qb_xmalloc(6 * max + 2);
-
-	if (quoted)
-		return (struct qb_text){ data, (size_t)(qb_put_json(data, text, max) - data) };
-	memcpy(data, text, max);
-	return (struct qb_text){ data, max };
-}
-
-/* "text, as inside of a JSON string, without its closing quote" */
-static struct qb_text make_head(const char *before, const char *inside, const char *after)
-{
-	struct qb_text value = make_text(inside, 1);
-	size_t before_bytes = strlen(before), after_bytes = strlen(after);
-	char *data = qb_xmalloc(before_bytes + value.bytes + after_bytes), *p = data;
-
-	p = (char *)memcpy(p, before, before_bytes) + before_bytes;
-	p = (char *)memcpy(p, value.data, value.bytes - 1) + value.bytes - 1;
-	p = (char *)memcpy(p, after, after_bytes) + after_bytes;
-	free(value.data);
-	return (struct qb_text){ data, (size_t)(p - data) };
-}
-
 static void make_texts(struct jsonl *j)
 {
 	const struct qb_meta *m = &j->t->meta;
 	char text[64], message[96];
 
-	j->head = make_head("{\"run_id\":", m->run_id, "\",\"timestamp\":\"");
-	j->job = make_head("\"job_id\":", m->lib, ":");
+	j->head = qb_text_in_string("{\"run_id\":", m->run_id, "\",\"timestamp\":\"");
+	j->job = qb_text_in_string("\"job_id\":", m->lib, ":");
 	for (unsigned i = 0; i < NAMES_MAX; i++) {
 		qb_decode_kind(j->t, i, text, sizeof(text));
-		j->kinds[i] = make_text(text, 1);
+		j->kinds[i] = qb_text_make(text, 1);
 		qb_decode_error_class(j->t, i, text, sizeof(text));
-		j->classes[i] = make_text(text, 1);
+		j->classes[i] = qb_text_make(text, 1);
 		snprintf(message, sizeof(message), "simulated %s", *text ? text : "failure");
-		j->errors[i] = make_text(message, 1);
+		j->errors[i] = qb_text_make(message, 1);
 	}
 	j->tenants_count = m->tenants < TENANTS_READY_MAX ? m->tenants : TENANTS_READY_MAX;
 	j->tenants = qb_xcalloc(j->tenants_count, sizeof(*j->tenants));
 	for (uint32_t i = 0; i < j->tenants_count; i++) {
 		qb_meta_tenant_id(m, i, text);
-		j->tenants[i] = make_text(text, 1);
+		j->tenants[i] = qb_text_make(text, 1);
 	}
 }
 

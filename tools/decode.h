@@ -20,5 +20,9 @@ void qb_decode_summary(const struct qb_trace *t, struct qb_out *out);
 /* The kind of a job as text, "kind-9" for one that the description does not name. */
 void qb_decode_kind(const struct qb_trace *t, unsigned kind, char *out, size_t cap);
 void qb_decode_error_class(const struct qb_trace *t, unsigned error_class, char *out, size_t cap);
+/* Of a cache: "hit", "deadline", "found" and the like; "unknown" for what a later version may write. */
+const char *qb_decode_cache_way(unsigned way);
+const char *qb_decode_cache_fault(unsigned fault);
+const char *qb_decode_cache_work(uint64_t work);
 
 #endif

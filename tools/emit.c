@@ -94,6 +94,49 @@ char *qb_put_json(char *p, const char *text, size_t max)
 	return p;
 }
 
+struct qb_text qb_text_make(const char *text, int quoted)
+{
+	size_t max = strlen(text);
+	char *data = qb_xmalloc(6 * max + 2);
+
+	if (quoted)
+		return (struct qb_text){ data, (size_t)(qb_put_json(data, text, max) - data) };
+	memcpy(data, text, max);
+	return (struct qb_text){ data, max };
+}
+
+struct qb_text qb_text_in_string(const char *before, const char *inside, const char *after)
+{
+	struct qb_text value = qb_text_make(inside, 1);
+	size_t before_bytes = strlen(before), after_bytes = strlen(after);
+	char *data = qb_xmalloc(before_bytes + value.bytes + after_bytes), *p = data;
+
+	p = (char *)memcpy(p, before, before_bytes) + before_bytes;
+	p = (char *)memcpy(p, value.data, value.bytes - 1) + value.bytes - 1;
+	p = (char *)memcpy(p, after, after_bytes) + after_bytes;
+	free(value.data);
+	return (struct qb_text){ data, (size_t)(p - data) };
+}
+
+static char *begin_field(char *p, const char *name)
+{
+	if (p[-1] != '{')
+		*p++ = ',';
+	p = qb_put_json(p, name, 32);
+	*p++ = ':';
+	return p;
+}
+
+char *qb_put_field(char *p, const char *name, uint64_t value)
+{
+	return qb_put_u64(begin_field(p, name), value);
+}
+
+char *qb_put_string_field(char *p, const char *name, const char *value)
+{
+	return qb_put_json(begin_field(p, name), value, 128);
+}
+
 /* Go drops the leading zero of a two-digit negative exponent: 1e-07 becomes 1e-7. */
 static void trim_exponent(char *text)
 {

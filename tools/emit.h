@@ -102,6 +102,15 @@ static inline char *qb_put_text(char *p, const struct qb_text *text)
  */
 char *qb_put_json(char *p, const char *text, size_t max);
 
+/* As it is, or as a JSON string. Caller: free(data). */
+struct qb_text qb_text_make(const char *text, int quoted);
+/* before, then inside as a JSON string of which after is the rest: without its closing quote. Caller: free(data). */
+struct qb_text qb_text_in_string(const char *before, const char *inside, const char *after);
+
+/* A member of an object, with its comma unless it is the first. The name: at most 32 bytes; the text: at most 128. */
+char *qb_put_field(char *p, const char *name, uint64_t value);
+char *qb_put_string_field(char *p, const char *name, const char *value);
+
 /* The fewest decimals that read back as the same number, in Go's form. At most 48 bytes. */
 char *qb_put_double(char *p, double v);
 

@@ -67,6 +67,11 @@ static void check_complete(struct state *s, json_t *event, json_int_t tid)
 	slice->start_ns = ns_of(s, event, "ts");
 	slice->end_ns = slice->start_ns + ns_of(s, event, "dur");
 	slice->idx = s->idx;
+	if (strcmp(text_of(event, "cat"), "cache") == 0) {
+		if (json_integer_value(json_object_get(args, "request")) < 1 || !*text_of(args, "fault"))
+			fail(s, "a slice of a cache without request or fault");
+		return;
+	}
 	if (json_integer_value(json_object_get(args, "job")) < 1 ||
 	    json_integer_value(json_object_get(args, "attempt")) < 1 || !*outcome)
 		fail(s, "a slice without job, attempt or outcome");

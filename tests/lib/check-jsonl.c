@@ -55,6 +55,8 @@ static const struct kind kinds[] = {
 	{ "sync_committed", "batch:p commit_ns:u rows:u" },
 	{ "sync_lost", "tries:u" },
 	{ "sync_back", "away_ns:u gone:u resent:u" },
+	{ "cache_request", "address:u caller:u failed_run:u fault:s from_memory:b latency_ms:n pushes:u request:p ticks:u way:s" },
+	{ "cache_work", "address:u attempt:p put_ms:n request:p seat:p what:s" },
 	{ "verdict", "arg0:u arg1:u kill:p" },
 };
 

@@ -30,6 +30,7 @@ static const struct option longs[] = {
 	{ "work", required_argument, NULL, 'W' },
 	{ "unacknowledged", required_argument, NULL, 'u' },
 	{ "event-count", required_argument, NULL, 'e' },
+	{ "cache", no_argument, NULL, 'c' },
 	{ "run-id", required_argument, NULL, 'r' },
 	{ NULL, 0, NULL, 0 },
 };
@@ -64,6 +65,7 @@ static void parse(int argc, char **argv, struct options *o)
 	while ((c = getopt_long(argc, argv, "", longs, NULL)) != -1) {
 		switch (c) {
 		case 's': o->segment = 1; break;
+		case 'c': o->set.cache = 1; break;
 		case 't': o->torn = 1; break;
 		case 'n': o->end = 0; break;
 		case 'j': o->set.jobs = (uint32_t)number(optarg, 100000000); break;

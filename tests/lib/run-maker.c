@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/cacheset.h"
 #include "base/rng.h"
 #include "base/strbuf.h"
+#include "record/format.h"
 #include "record/writer.h"
 #include "shm/segment.h"
 
@@ -185,11 +187,33 @@ static void start(struct sim *s, uint32_t w, uint64_t t_ns)
 	job_event(s, seat_of(s, w), t_ns, QB_EV_JOB_STARTED, job)->arg0 = 300;
 }
 
+/* Ways, faults and works by turns; 250 us of waiting, so that requests of one seat overlap. */
+static void work_for_cache(struct sim *s, uint32_t seat, uint64_t t_ns, uint32_t job)
+{
+	struct qb_event_shm *ev = job_event(s, seat, t_ns, QB_EV_CACHE_WORK, job);
+	struct qb_cache_answer a = {
+		.way = (uint8_t)(job % 4), .fault = (uint8_t)(job % 7), .from_memory = job % 2, .ticks = 1, .pushes = 2,
+	};
+
+	ev->slot_idx = job % 5;
+	ev->arg0 = job % 3;
+	ev->arg1 = 1500 * US;
+	ev = job_event(s, QB_MAKER_DRIVER, t_ns, QB_EV_CACHE_REQUEST, job);
+	ev->slot_idx = job % 5;
+	ev->tenant = 3;
+	ev->token = a.fault == QB_CACHE_FAILURE ? job + 1 : 0;
+	ev->arg0 = 250 * US;
+	ev->arg1 = qb_cache_answer_pack(&a);
+}
+
 static void finish(struct sim *s, uint32_t w, uint64_t t_ns)
 {
 	struct sim_lane *lane = &s->lanes[w];
 	uint32_t job = lane->job, seat = seat_of(s, w);
 	int fails = job % 10 == 3;
+
+	if (s->m->set.cache)
+		work_for_cache(s, seat, t_ns, job);
 	struct qb_event_shm *ev = job_event(s, seat, t_ns, fails ? QB_EV_JOB_FAILED :
 						   QB_EV_JOB_COMPLETED, job);
 

@@ -22,6 +22,7 @@ struct qb_maker_settings {
 	uint64_t interval_ns;           /* between submissions */
 	uint64_t work_ns;
 	uint32_t unacknowledged;        /* the last so many were not acknowledged when it ended */
+	int cache;                      /* each end of a job is also work for a cache, and a request's answer */
 	uint64_t seed;
 	const char *run_id;
 };
