@@ -496,8 +496,6 @@ int qb_job_resolve(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx, u
 		job->result_pos = pos;
 		job->result_bytes = bytes;
 		job->result_crc = qb_crc32c(0, result, bytes);
-		/* Relaxed: read after this process is dead; program order is enough. */
-		qb_store_relaxed64(&seg->seats[seat].ending, qb_ending(slot_idx, next));
 		break;
 	case QB_JOB_READY:
 		next = attempt >= seg->cfg.max_claims ? with_state(w, QB_JOB_DEAD) :
@@ -509,8 +507,11 @@ int qb_job_resolve(const struct qb_seg *seg, uint32_t seat, uint32_t slot_idx, u
 	default:
 		return QB_EUSAGE;
 	}
-	int joinable = qb_word_state(next) != QB_JOB_READY && has_key(job);
+	int over = qb_word_state(next) != QB_JOB_READY, joinable = over && has_key(job);
 
+	/* Relaxed: read after this process is dead; program order is enough. */
+	if (over)
+		qb_store_relaxed64(&seg->seats[seat].ending, qb_ending(slot_idx, next));
 	QB_FAULT("job.resolve.after-result");
 	/*
 	 * [job.W13] Publishes: the answer, and for DONE the result. Pairs with: [job.R1] for READY, [job.R2] for the others.

@@ -55,7 +55,7 @@ static int sleep_on(struct qb_job_shm *job, uint32_t expected, uint64_t ns)
 enum qb_join_end qb_join_wait(const struct qb_seg *seg, uint32_t slot_idx, uint32_t gen, uint64_t timeout_ns)
 {
 	struct qb_job_shm *job = qb_seg_job(seg, slot_idx);
-	uint64_t deadline = qb_mono_ns() + timeout_ns;
+	uint64_t began = qb_mono_ns(), deadline = timeout_ns < UINT64_MAX - began ? began + timeout_ns : UINT64_MAX;
 	int slept_out = 0;
 
 	if (!job || is_over(job, gen))

@@ -100,6 +100,9 @@ static void recover_word(struct qb_recovery *r, uint32_t i, uint64_t w, qb_verdi
 		qb_hint_set(seg->dirty_map, i);
 		return;
 	}
+	/* Killed behind the verdict, before the wake-up: the next recovery of this seat finds here who is to be woken. */
+	if (qb_word_state(next) == QB_JOB_DEAD)
+		qb_seat_recent(seg, qb_word_seat(w), i);
 	/*
 	 * [recovery.W1] Publishes: the verdict. Pairs with: [job.R1] for READY, [job.R2] for the others.
 	 * Killed before this: the next recoverer decides the same. It fails only if somebody who is
@@ -182,6 +185,21 @@ static void repair_hints(struct qb_recovery *r, uint32_t i, uint64_t w)
 		qb_hint_set(seg->dirty_map, i);
 }
 
+/*
+ * The dead one may have been killed between the end of a job and the wake-up of those who wait for it; so may a recoverer
+ * of this seat behind a job that it gave up. Before any verdict of this recovery, which notes its own in the same place.
+ */
+static void wake_joiners(const struct qb_seg *seg, uint32_t seat)
+{
+	/* Relaxed: their writers are dead. */
+	uint64_t ending = qb_load_relaxed64(&seg->seats[seat].ending);
+
+	if (ending)
+		qb_join_repair(seg, qb_ending_slot(ending));
+	for (uint32_t k = 0; k < QB_SEAT_RECENT; k++)
+		qb_join_repair(seg, qb_load_relaxed32(&seg->seats[seat].recent[k]) - 1);
+}
+
 int qb_recover_seat(struct qb_recovery *r, uint32_t seat, qb_verdict_fn fn, void *ctx)
 {
 	const struct qb_seg *seg = r->seg;
@@ -189,12 +207,8 @@ int qb_recover_seat(struct qb_recovery *r, uint32_t seat, qb_verdict_fn fn, void
 
 	if (qb_seat_begin_recovery(seg, seat) < 0)
 		return QB_EFENCED;
+	wake_joiners(seg, seat);
 	recover_recent(r, seat, fn, ctx);
-	/* Relaxed: its writer is dead. It may have been killed between the end of that job and the wake-up. */
-	uint64_t ending = qb_load_relaxed64(&seg->seats[seat].ending);
-
-	if (ending)
-		qb_join_repair(seg, qb_ending_slot(ending));
 	memset(r->seen, 0, (seg->cfg.job_count + 63) / 64 * sizeof(*r->seen));
 	qb_ring_mark(seg, QB_RING_URGENT, r->seen);
 	qb_ring_mark(seg, QB_RING_NORMAL, r->seen);
