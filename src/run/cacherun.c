@@ -4,7 +4,8 @@
  *
  * Nothing here waits for a time: a step is over when all callers have said so.  Where a phase kills workers, the work of
  * some addresses is held at its beginning until the worker that has begun it is dead; who runs it next goes on.  Where work
- * fails or is to succeed again, it is held until all callers of the round have pushed, so that all of them wait for it.
+ * fails or is to succeed again, it is held until all callers of the round have pushed, so that all of them wait for it; and
+ * where an old failure is told to whoever comes, until it has been.
  * In the phase "together" nothing is held: what comes of a race is the result.
  */
 #include "run/cacherun.h"
@@ -197,10 +198,12 @@ static int step(struct cache_run *r, enum qb_step_kind kind, enum qb_cache_phase
 {
 	struct qb_step s = { .number = ++r->step, .kind = kind, .phase = phase, .round = round };
 	uint32_t address = qb_cacheset_first_address(&r->set, phase) + round;
-	int until_pushed = phase == QB_CACHE_FAILING || phase == QB_CACHE_AFTER;
+	/* Who falls into the trap has its answer before the work goes on. */
+	int traps = phase == QB_CACHE_AFTER && (r->d->sc->cache.stale_errors || qb_run_is_faithful(r->d));
+	int until_pushed = phase == QB_CACHE_FAILING || (phase == QB_CACHE_AFTER && !traps);
 	int kills = phase == QB_CACHE_KILLED || phase == QB_CACHE_KILLED_TOGETHER, rc = 0;
 
-	if (kind == QB_STEP_ROUND && (until_pushed || kills))
+	if (kind == QB_STEP_ROUND && (until_pushed || traps || kills))
 		hold(r, address);
 	r->news_ns = qb_now_ns();
 	qb_board_start(&r->d->board, &s);

@@ -63,8 +63,8 @@ static void setting_u(struct qb_meta *m, const char *key, uint64_t value)
 	qb_meta_setting(m, key, text);
 }
 
-/* Whether the cache has the library's weaknesses is a matter of its adapter: only "fixed" has none. */
-static int is_faithful(const struct qb_driver *d)
+/* A matter of the library's adapter: only "fixed" has none. */
+int qb_run_is_faithful(const struct qb_driver *d)
 {
 	const struct qb_queue_option *o = d->ops->options;
 	uint64_t values[QB_QUEUE_OPTIONS_MAX];
@@ -98,7 +98,7 @@ static void describe_cache(struct qb_driver *d)
 	setting_u(m, "cache memory", c->memory_bytes);
 	setting_u(m, "cache durable", c->durable);
 	setting_u(m, "cache stale_errors", c->stale_errors);
-	setting_u(m, "cache faithful", (uint64_t)is_faithful(d));
+	setting_u(m, "cache faithful", (uint64_t)qb_run_is_faithful(d));
 }
 
 void qb_describe_run(struct qb_driver *d, unsigned max_attempts)

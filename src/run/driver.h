@@ -75,6 +75,8 @@ void qb_tend_kill_all(struct qb_driver *d);
 
 /* describe.c: fills d->result->meta from the configuration, the scenario, the queue and the host. */
 void qb_describe_run(struct qb_driver *d, unsigned max_attempts);
+/* describe.c: has the cache on this queue the library's weaknesses? */
+int qb_run_is_faithful(const struct qb_driver *d);
 
 /* driver.c: everything that is due now; 0 or negative. And a nap until something else can be. */
 int qb_drive_duties(struct qb_driver *d, const char *phase, struct qb_err *err);
