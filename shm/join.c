@@ -13,6 +13,7 @@
 #include "shm/fault.h"
 
 #define WAITS 1u
+#define RELEASE 2u
 
 static int is_over(const struct qb_job_shm *job, uint32_t gen)
 {
@@ -113,8 +114,8 @@ void qb_join_repair(const struct qb_seg *seg, uint32_t slot_idx)
 		return;
 	uint32_t v = qb_load_relaxed32(&job->joined);
 
-	/* [join.W4] As above, whatever the bit says. */
-	while (!qb_cas_acq_rel32(&job->joined, &v, (v | WAITS) + 1))
+	/* [join.W4] As above. The bit stays: the slot may have a job that lives, and whoever waits for it. */
+	while (!qb_cas_acq_rel32(&job->joined, &v, v + RELEASE))
 		;
 	wake_all(job);
 }

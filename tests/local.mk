@@ -241,6 +241,7 @@ crash_world = \
 	%D%/crash/world.c %D%/crash/world.h
 crash_programs += \
 	%D%/crash/fault-points \
+	%D%/crash/joins \
 	%D%/crash/keys \
 	%D%/crash/schedules \
 	%D%/crash/seat-names \
@@ -358,6 +359,11 @@ check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
 %C%_crash_fault_points_SOURCES = %D%/crash/fault-points.c src/sync/batch.c $(crash_world)
 %C%_crash_fault_points_CPPFLAGS = $(AM_CPPFLAGS) -DQB_FAULT_POINTS=1
 %C%_crash_fault_points_LDADD = %D%/crash/libqb-shm-fault.a src/pg/libqb-pg.a src/base/libqb-base.a
+%C%_crash_joins_SOURCES = %D%/crash/joins.c %D%/crash/coroutine.h %D%/crash/point.h %D%/crash/tap.h
+%C%_crash_joins_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
+%C%_crash_joins_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
+%C%_crash_joins_LDFLAGS = $(AM_LDFLAGS) -Wl,--wrap=syscall
+%C%_crash_joins_LDADD = %D%/crash/libqb-shm-point.a
 %C%_crash_keys_SOURCES = %D%/crash/keys.c %D%/crash/keys.h %D%/crash/keys-kills.c %D%/crash/coroutine.h %D%/crash/point.h \
 	%D%/crash/tap.h
 %C%_crash_keys_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
