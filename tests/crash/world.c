@@ -9,6 +9,7 @@
 
 #include "shm/hint.h"
 #include "shm/job.h"
+#include "shm/join.h"
 #include "shm/key.h"
 #include "shm/ring.h"
 #include "shm/seat.h"
@@ -143,6 +144,9 @@ int world_submit_key(struct world *w, uint32_t seat, uint64_t id, uint64_t key)
 		WRONG(w, id);
 	if (rc == QB_OK)
 		ledger_set(&w->led->job[id].accepted, 1);
+	/* And looks once whether it has ended: from there on whoever ends it has somebody to wake. */
+	if (rc == QB_OK)
+		qb_join_wait(&w->seg, ref.slot_idx, qb_word_gen(ref.word), 0);
 	return rc;
 }
 
