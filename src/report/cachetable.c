@@ -185,36 +185,52 @@ static void put_ns(struct qb_strbuf *out, uint64_t ns)
 	qb_strbuf_add(out, qb_format_duration(buf, sizeof(buf), ns));
 }
 
+/* "1 caller", "3 callers". */
+static void put_count(struct qb_strbuf *out, uint64_t n, const char *what)
+{
+	qb_strbuf_printf(out, "%llu %s%s", ull(n), what, n == 1 ? "" : "s");
+}
+
 static void put_executions(const struct qb_cache_row *all, struct qb_strbuf *out)
 {
-	if (all->leaks)
-		qb_strbuf_printf(out, "%llu executions beyond one for each item: work that was pushed behind the end of a run that "
-				 "had put the item, and was done again.", ull(all->leaks));
-	else
+	if (all->leaks) {
+		put_count(out, all->leaks, "execution");
+		qb_strbuf_add(out, " beyond one for each item, which no kill explains: its work was pushed again behind the end of a "
+			      "run, or done by two at a time.");
+	} else {
 		qb_strbuf_add(out, "No item was made twice, but for kills and failures.");
-	if (all->found)
-		qb_strbuf_printf(out, " %llu runs found the item there and did nothing.", ull(all->found));
+	}
+	if (all->found) {
+		qb_strbuf_add(out, " ");
+		put_count(out, all->found, "run");
+		qb_strbuf_add(out, " found the item there and did nothing.");
+	}
 }
 
 static void put_faults(const struct qb_cache_table *t, struct qb_strbuf *out)
 {
 	const struct qb_cache_row *all = &t->total;
 
-	if (all->faults[QB_CACHE_FAILURE])
-		qb_strbuf_printf(out, " %llu callers were told that the work had failed, %llu of them by a run that was over before "
-				 "they asked.", ull(all->faults[QB_CACHE_FAILURE]), ull(all->stale));
-	if (all->faults[QB_CACHE_DEADLINE]) {
-		qb_strbuf_printf(out, " %llu callers gave up after ", ull(all->faults[QB_CACHE_DEADLINE]));
-		put_ns(out, t->deadline_ns);
-		qb_strbuf_add(out, ", the deadline.");
+	static const char *const told[QB_CACHE_FAULTS] = {
+		[QB_CACHE_FAILURE] = " the error of work that failed", [QB_CACHE_NOT_FOUND] = " that the work was done, and no item",
+		[QB_CACHE_DEADLINE] = " nothing within ", [QB_CACHE_ERROR] = " an error of the queue or the store",
+		[QB_CACHE_DAMAGED] = " something else than what was put",
+	};
+
+	for (unsigned fault = QB_CACHE_OK + 1; fault < QB_CACHE_FAULTS; fault++) {
+		if (all->faults[fault] == 0)
+			continue;
+		qb_strbuf_add(out, " ");
+		put_count(out, all->faults[fault], "request");
+		qb_strbuf_printf(out, " got%s", told[fault]);
+		if (fault == QB_CACHE_DEADLINE) {
+			put_ns(out, t->deadline_ns);
+			qb_strbuf_add(out, ", the deadline");
+		} else if (fault == QB_CACHE_FAILURE) {
+			qb_strbuf_printf(out, ", %llu of them of a run that was over before they asked", ull(all->stale));
+		}
+		qb_strbuf_add(out, ".");
 	}
-	if (all->faults[QB_CACHE_NOT_FOUND])
-		qb_strbuf_printf(out, " %llu callers heard that the work was done, and found no item.",
-				 ull(all->faults[QB_CACHE_NOT_FOUND]));
-	if (all->faults[QB_CACHE_ERROR])
-		qb_strbuf_printf(out, " %llu requests broke off with an error.", ull(all->faults[QB_CACHE_ERROR]));
-	if (all->faults[QB_CACHE_DAMAGED])
-		qb_strbuf_printf(out, " %llu callers got something else than what was put.", ull(all->faults[QB_CACHE_DAMAGED]));
 	if (all->ticks)
 		qb_strbuf_printf(out, " %llu of %llu waits were ended by a tick, and not by a notification.", ull(all->ticks),
 				 ull(all->waits));
@@ -228,8 +244,10 @@ static void put_kills(const struct qb_cache_table *t, struct qb_strbuf *out)
 
 	if (all->kills == 0)
 		return;
-	qb_strbuf_printf(out, " Of %llu items whose worker was killed at work, %llu were begun again", ull(all->kills),
-			 ull(all->again));
+	qb_strbuf_add(out, " Of ");
+	put_count(out, all->kills, "execution");
+	qb_strbuf_printf(out, " that a kill ended, %llu %s begun again%s", ull(all->again), all->again == 1 ? "was" : "were",
+			 all->again < all->kills ? " before the watch was over" : "");
 	for (unsigned i = 0; i < QB_CACHE_PHASES; i++)
 		if (t->row[i].again_ns.count) {
 			qb_strbuf_add(out, ", ");

@@ -338,7 +338,8 @@ static void add_addresses(struct build *b, enum qb_cache_phase phase)
 		row->executions += one->executions;
 		row->interrupted += one->interrupted;
 		row->puts += one->puts;
-		row->leaks += whole > 1 ? whole - 1 : 0;
+		/* A failure leaves nothing: whoever comes behind it may try again. */
+		row->leaks += phase != QB_CACHE_FAILING && whole > 1 ? whole - 1 : 0;
 		row->unmade += one->items > 0 && one->executions == 0;
 		if (one->executions > row->executions_max)
 			row->executions_max = one->executions;

@@ -30,7 +30,7 @@ struct qb_cache_row {
 	uint64_t interrupted;           /* of them, ended by a kill */
 	uint64_t found;                 /* runs that found the item there and did nothing */
 	uint64_t puts;
-	uint64_t leaks;                 /* executions - interrupted beyond one for each address */
+	uint64_t leaks;                 /* executions - interrupted beyond one for each address; not of failing */
 	uint64_t executions_max;        /* of one address */
 	uint64_t pushed_again;          /* requests that pushed more than once */
 	uint64_t waits;                 /* requests that waited for work: joined or executed, failed ones too */

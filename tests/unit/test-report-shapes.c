@@ -139,6 +139,56 @@ START_TEST(burst_is_drawn_on_one_scale)
 }
 END_TEST
 
+/* Two phases, the second without a hit; five of its requests failed. */
+static void cache_of(const char *library, int faithful)
+{
+	size_t i = add_run(library);
+	struct qb_cache_table *t = &sums[i].cache;
+
+	*t = (struct qb_cache_table){
+		.set = { .callers = 8, .addresses = 10, .requests = 100 }, .processes = 4, .deadline_ns = 10000 * MS,
+		.faithful = faithful,
+		.row[QB_CACHE_UNIFORM] = { .requests = 100, .hits = 60, .joined = 29, .executed = 11, .executions = 11, .leaks = 1,
+					   .waits = 40, .ticks = 3, .way = { samples(60, 1), samples(29, 7), samples(11, 9) } },
+		.row[QB_CACHE_FAILING] = { .requests = 8, .failed = 8, .faults = { 0, 8 }, .stale = 5, .executions = 1, .waits = 8,
+					   .fault = samples(8, 3) },
+	};
+	qb_cache_row_add(&t->total, &t->row[QB_CACHE_UNIFORM]);
+	qb_cache_row_add(&t->total, &t->row[QB_CACHE_FAILING]);
+	qb_meta_setting(&metas[i], "cache callers", "2");
+	qb_meta_setting(&metas[i], "cache processes", "4");
+}
+
+START_TEST(cache_has_a_table_for_each_library)
+{
+	const char *text;
+
+	cache_of("shm", 0);
+	cache_of("platlib", 1);
+	cache_of("river", 0);
+	text = render(qb_report_text);
+	assert_says(text, "4 processes of 2 callers each, seed 20, 10 workers");
+	assert_says(text, "shm, a cache asked by 8 callers in 4 processes");
+	ck_assert_str_eq(line_of(text, "phase"), "phase requests hits joined executed failed stale executions leaks hit rate saved");
+	ck_assert_str_eq(line_of(text, "uniform"), "uniform 100 60 29 11 0 0 11 1 60.0 % 89.0 %");
+	ck_assert_str_eq(line_of(text, "failing"), "failing 8 0 0 0 8 5 1 0 0.0 % 87.5 %");
+	ck_assert_str_eq(line_of(text, "all"), "all 108 60 29 11 8 5 12 1 55.6 % 88.9 %");
+	ck_assert_str_eq(line_of(strstr(text, "p50 / p99"), "uniform"), "uniform 1.00 ms / 4.00 ms 7.00 ms / 28.0 ms "
+			 "9.00 ms / 36.0 ms - - 3 of 40");
+	assert_says(text, "shm: 1 execution beyond one for each item");
+	assert_says(text, "platlib: rscache on rsqueue as they are, with their weaknesses (doc/cache.md).");
+	assert_says(text, "river: An analogue: River has no cache (doc/river.md).");
+	assert_says(text, "8 requests got the error of work that failed, 5 of them of a run that was over before they asked.");
+	assert_says(text, "3 of 48 waits were ended by a tick, and not by a notification.");
+	/* How fast jobs are done says nothing where who asks waits for them. */
+	assert_silent(text, "\npick-up p50");
+	assert_silent(text, "skewed");
+	text = render(qb_report_md);
+	assert_says(text, "### platlib: a cache asked by 8 callers in 4 processes");
+	assert_says(text, "| uniform | 100 | 60 | 29 | 11 | 0 | 0 | 11 | 1 | 60.0 % | 89.0 % |");
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("shapes");
@@ -151,6 +201,7 @@ int main(void)
 	tcase_add_test(tc, immediate_retries_are_no_matter_of_policy);
 	tcase_add_test(tc, policy_of_its_own_is_of_interest_where_it_was_asked_for);
 	tcase_add_test(tc, burst_is_drawn_on_one_scale);
+	tcase_add_test(tc, cache_has_a_table_for_each_library);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 
