@@ -29,6 +29,7 @@
 
 #define STACK_BYTES (64 * 1024)
 #define SLOTS 2u
+#define SLOT_2 QB_SEAT_RECENT            /* noted in the same place as slot 0 */
 #define GENS 64u
 #define STEPS_MAX 40000u
 #define STALLS_UNTIL 4000u
@@ -63,6 +64,8 @@ static int first_only, only_wait;
 static const char *why;
 static unsigned lives, ops;
 static uint64_t next_id;
+static const uint32_t slot_of[SLOTS] = { 0, SLOT_2 };
+static unsigned just_ended[ACTORS];    /* steps for which a kill there is likelier */
 static uint8_t recovered[LIVES], through[OPS];
 static uint64_t word_before[SLOTS];
 struct by { unsigned op, life; };
@@ -145,8 +148,9 @@ static int is_pending(const struct by *by)
 	return by->op != 0 && !through[by->op] && !recovered[by->life];
 }
 
-static int is_owed(uint32_t slot, uint32_t gen)
+static int is_owed(uint32_t slot_idx, uint32_t gen)
 {
+	unsigned slot = slot_idx == SLOT_2;
 	int owed = is_pending(&ended[slot][gen % GENS]);
 
 	for (unsigned i = 0; i < CLEARS; i++)
@@ -159,15 +163,18 @@ static void observe(unsigned who)
 	const struct by by = { .op = actor[who].op, .life = actor[who].op_life };
 
 	for (uint32_t i = 0; i < SLOTS; i++) {
-		uint64_t w = seg.jobs[i].word.v, before = word_before[i];
-		uint32_t joined = seg.jobs[i].joined.v;
+		uint64_t w = seg.jobs[slot_of[i]].word.v, before = word_before[i];
+		uint32_t joined = seg.jobs[slot_of[i]].joined.v;
 
-		if ((joined_before[i] & 1) && !(joined & 1))
+		/* A recoverer clears nobody's. */
+		if ((joined_before[i] & 1) && !(joined & 1) && who != PARENT)
 			cleared[i][clears[i]++ % CLEARS] = by;
 		joined_before[i] = joined;
 		word_before[i] = w;
-		if (qb_word_holds_key(before) && (!qb_word_holds_key(w) || qb_word_gen(w) != qb_word_gen(before)))
-			ended[i][qb_word_gen(before) % GENS] = by;
+		if (!qb_word_holds_key(before) || (qb_word_holds_key(w) && qb_word_gen(w) == qb_word_gen(before)))
+			continue;
+		ended[i][qb_word_gen(before) % GENS] = by;
+		just_ended[who] = 8;
 	}
 	for (unsigned k = CALLER; k <= CALLER_3; k++) {
 		const struct actor *a = &actor[k];
@@ -212,7 +219,8 @@ static void caller_main(int me)
 		struct qb_key_holder holder;
 		struct qb_held ref;
 
-		what.key = (struct qb_key){ .hi = 1 + what.job_id % 16 / 15, .lo = 5 };
+		/* Now and then another key. */
+		what.key = (struct qb_key){ .hi = 1 + (what.job_id % 4 == 3), .lo = 5 };
 		what.effect_class = (uint16_t)(below(2) ? QB_EFFECT_IDEMPOTENT : QB_EFFECT_OPAQUE);
 		int rc = qb_job_submit_unique(&seg, actor[me].seat, &what, &ref, &holder);
 
@@ -226,21 +234,27 @@ static void caller_main(int me)
 	}
 }
 
+/* It may have two in hand. */
 static void work_once(unsigned me)
 {
-	struct qb_held held;
+	struct qb_held held[2];
+	unsigned count = 0, most = 1 + (unsigned)below(2);
 	int final;
 
-	if (qb_job_claim(&seg, actor[me].seat, &held) != QB_OK || qb_job_start(&seg, &held) < 0)
-		return;
-	uint64_t how = below(4);
+	while (count < most && qb_job_claim(&seg, actor[me].seat, &held[count]) == QB_OK)
+		count++;
+	while (count-- > 0) {
+		uint64_t how = below(4);
 
-	op_begin(me, actor[me].life);
-	if (how < 2)
-		qb_job_complete(&seg, actor[me].seat, &held, NULL, 0);
-	else
-		qb_job_fail(&seg, actor[me].seat, &held, how == 2, 0, &final);
-	op_end(me);
+		if (qb_job_start(&seg, &held[count]) < 0)
+			continue;
+		op_begin(me, actor[me].life);
+		if (how < 2)
+			qb_job_complete(&seg, actor[me].seat, &held[count], NULL, 0);
+		else
+			qb_job_fail(&seg, actor[me].seat, &held[count], how == 2, 0, &final);
+		op_end(me);
+	}
 }
 
 static void sync_once(unsigned me)
@@ -248,14 +262,14 @@ static void sync_once(unsigned me)
 	static const uint32_t answer[] = { QB_JOB_DONE, QB_JOB_READY, QB_JOB_DEAD };
 
 	for (uint32_t i = 0; i < SLOTS; i++) {
-		uint64_t w = qb_load_acquire64(&seg.jobs[i].word);
+		uint64_t w = qb_load_acquire64(&seg.jobs[slot_of[i]].word);
 		uint32_t state = qb_word_state(w);
 
 		op_begin(me, actor[me].life);
 		if (state == QB_JOB_AMBIGUOUS)
-			qb_job_resolve(&seg, actor[me].seat, i, w, answer[below(3)], NULL, 0);
+			qb_job_resolve(&seg, actor[me].seat, slot_of[i], w, answer[below(3)], NULL, 0);
 		else if (state == QB_JOB_DONE || state == QB_JOB_FAILED || state == QB_JOB_DEAD)
-			qb_job_free(&seg, i, w);
+			qb_job_free(&seg, slot_of[i], w);
 		op_end(me);
 	}
 	qb_job_rescan(&seg);
@@ -323,6 +337,7 @@ static void begin(unsigned callers, unsigned calls, unsigned slots, unsigned max
 	memset(recovered, 0, sizeof(recovered));
 	memset(through, 0, sizeof(through));
 	memset(ended, 0, sizeof(ended));
+	memset(just_ended, 0, sizeof(just_ended));
 	memset(cleared, 0, sizeof(cleared));
 	memset(clears, 0, sizeof(clears));
 	memset(joined_before, 0, sizeof(joined_before));
@@ -333,8 +348,10 @@ static void begin(unsigned callers, unsigned calls, unsigned slots, unsigned max
 	running = -1;
 	total_schedules++;
 	seg.cfg.max_claims = max_claims;
-	/* There are more, and nobody finds them. */
-	seg.free_map[0].v = slots == 1 ? 1 : 3;
+	/* The others are in use for ever, or nobody finds them. */
+	for (uint32_t i = 1; i < SLOT_2; i++)
+		seg.jobs[i].word.v = qb_word(0, 1, 0, 0, QB_JOB_AMBIGUOUS);
+	seg.free_map[0].v = slots == 1 ? 1 : 1 | 1ull << SLOT_2;
 	for (unsigned i = 0; i < ACTORS; i++) {
 		if (i <= CALLER_3 && i >= callers)
 			continue;
@@ -427,7 +444,9 @@ static const char *run_random(uint64_t seed)
 			}
 		}
 		resume(which);
-		if (kill_in && actor[which].state == RUNNING && kills < kills_max && below(kill_in) == 0) {
+		unsigned soon = just_ended[which] > 0 && just_ended[which]--;
+
+		if (kill_in && actor[which].state == RUNNING && kills < kills_max && below(soon ? 8 : kill_in) == 0) {
 			kills++;
 			kill_actor(which);
 		}
@@ -550,6 +569,8 @@ int main(int argc, char **argv)
 		test_random(n ? n : (UNDER_ASAN ? 2000 : 20000) * tap_factor(), m ? m : 1);
 	if (strcmp(mode, "turns") == 0 || strcmp(mode, "all") == 0)
 		test_turns();
+	if (tap_count == 0)
+		tap_ok(0, "there is no such mode");
 	qb_recovery_close(&rec);
 	qb_seg_detach(&seg);
 	free(fresh);
