@@ -77,7 +77,7 @@ static void read_failure(const char *text, size_t bytes, struct qb_platlib_failu
 		f->code = (int64_t)code;
 }
 
-int qb_platlib_address_state(PGconn *conn, const char *address, struct qb_platlib_failure *failure, struct qb_err *err)
+int qb_platlib_recorded_failure(PGconn *conn, const char *address, struct qb_platlib_failure *failure, struct qb_err *err)
 {
 	PGresult *res = NULL;
 	const char *text;
@@ -85,16 +85,21 @@ int qb_platlib_address_state(PGconn *conn, const char *address, struct qb_platli
 	int failed = 0, rc = ask(conn, "select error from qbench_platlib.queue_failure where address = $1 limit 1", address, NULL,
 				 &res, err);
 
-	if (rc < 0)
-		return rc;
-	if (PQntuples(res) > 0 && qb_pg_get_text(res, 0, 0, &text, &bytes) == 0) {
+	if (rc == 0 && PQntuples(res) > 0 && qb_pg_get_text(res, 0, 0, &text, &bytes) == 0) {
 		failed = 1;
 		if (failure)
 			read_failure(text, bytes, failure);
 	}
 	PQclear(res);
-	if (failed)
-		return QB_PLATLIB_FAILED;
+	return rc < 0 ? rc : failed;
+}
+
+int qb_platlib_address_state(PGconn *conn, const char *address, struct qb_platlib_failure *failure, struct qb_err *err)
+{
+	int rc = qb_platlib_recorded_failure(conn, address, failure, err);
+
+	if (rc != 0)
+		return rc < 0 ? rc : QB_PLATLIB_FAILED;
 	rc = qb_platlib_address_in_queue(conn, address, err);
 	return rc < 0 ? rc : rc ? QB_PLATLIB_PENDING : QB_PLATLIB_DONE;
 }
@@ -135,6 +140,11 @@ uint64_t qb_platlib_poller_misses(const struct qb_platlib_poller *p)
 	return p->misses;
 }
 
+PGconn *qb_platlib_poller_listener(const struct qb_platlib_poller *p)
+{
+	return p->listener;
+}
+
 int qb_platlib_poller_by_tick(const struct qb_platlib_poller *p)
 {
 	return p->by_tick;
@@ -153,8 +163,8 @@ static void on_note(void *opaque, const struct qb_platlib_note *note)
 struct poll {
 	const char *address;
 	uint64_t deadline_ns;
-	int keeps_notes;                /* what came before the waiting counts */
-	int64_t known;                  /* code of a failure that is another run's; 0: every failure counts */
+	int mended;
+	int64_t known;                  /* mended: code of a failure that is an earlier run's; 0: every failure counts */
 };
 
 /* 1: notified; 0: the tick, or the deadline; negative. */
@@ -164,7 +174,7 @@ static int wait_for_note(struct qb_platlib_poller *p, const struct poll *how, st
 	uint64_t until = tick_ns < how->deadline_ns ? tick_ns : how->deadline_ns;
 	struct awaited a = { .address = how->address };
 	/* What came before the subscription has found nobody. */
-	int rc = qb_platlib_take_notes(p->listener, how->keeps_notes ? on_note : NULL, &a, err);
+	int rc = qb_platlib_take_notes(p->listener, how->mended ? on_note : NULL, &a, err);
 
 	while (rc == 0 && !a.seen && qb_now_ns() < until) {
 		rc = qb_platlib_await(p->listener, -1, until, err);
@@ -174,14 +184,20 @@ static int wait_for_note(struct qb_platlib_poller *p, const struct poll *how, st
 	return rc < 0 ? rc : a.seen;
 }
 
-static int look(struct qb_platlib_poller *p, const struct poll *how, struct qb_platlib_failure *failure, struct qb_err *err)
+/*
+ * The row first: while there is one, what is on record may be the failure of a run before. Behind the row it is that of the run
+ * which was waited for, or of a later one; a known one says that the run has recorded none.
+ */
+static int look_mended(struct qb_platlib_poller *p, const struct poll *how, struct qb_platlib_failure *failure, struct qb_err *err)
 {
-	int state = qb_platlib_address_state(p->conn, how->address, failure, err);
+	int rc = qb_platlib_address_in_queue(p->conn, how->address, err);
 
-	if (state != QB_PLATLIB_FAILED || !how->known || failure->code != how->known)
-		return state;
-	state = qb_platlib_address_in_queue(p->conn, how->address, err);
-	return state < 0 ? state : state ? QB_PLATLIB_PENDING : QB_PLATLIB_DONE;
+	if (rc != 0)
+		return rc < 0 ? rc : QB_PLATLIB_PENDING;
+	rc = qb_platlib_recorded_failure(p->conn, how->address, failure, err);
+	if (rc < 0)
+		return rc;
+	return rc && (!how->known || failure->code != how->known) ? QB_PLATLIB_FAILED : QB_PLATLIB_DONE;
 }
 
 static int poll_address(struct qb_platlib_poller *p, const struct poll *how, struct qb_platlib_failure *failure, struct qb_err *err)
@@ -190,7 +206,8 @@ static int poll_address(struct qb_platlib_poller *p, const struct poll *how, str
 
 	p->by_tick = 0;
 	for (;;) {
-		int state = look(p, how, failure ? failure : &own, err);
+		int state = how->mended ? look_mended(p, how, failure ? failure : &own, err) :
+			qb_platlib_address_state(p->conn, how->address, failure, err);
 
 		if (state != QB_PLATLIB_PENDING) {
 			p->misses += state == QB_PLATLIB_DONE && p->by_tick;
@@ -218,7 +235,7 @@ int qb_platlib_poll_address(struct qb_platlib_poller *p, const char *address, ui
 int qb_platlib_poll_mended(struct qb_platlib_poller *p, const char *address, int64_t known, uint64_t deadline_ns,
 			   struct qb_platlib_failure *failure, struct qb_err *err)
 {
-	struct poll how = { .address = address, .deadline_ns = deadline_ns, .keeps_notes = 1, .known = known };
+	struct poll how = { .address = address, .deadline_ns = deadline_ns, .mended = 1, .known = known };
 
 	return poll_address(p, &how, failure, err);
 }

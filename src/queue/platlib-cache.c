@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * What rscache asks of rsqueue: AddressedPush, PollAddress, RecordFailure.  With adapter=fixed a wait misses no
- * notification, and a failure that was on record before the push is not told: runs of an address do not overlap, and each
- * replaces what is on record before it ends.
+ * notification, and an earlier run's failure is not told: runs of an address do not overlap, each replaces what is on
+ * record before it ends, and what was on record before the push is known.
  */
 #include "queue/platlib.h"
 
@@ -25,10 +25,14 @@ static int push(struct qb_queue *q, const struct qb_submit *job, const char *add
 		struct qb_address_run *run, struct qb_err *err)
 {
 	struct qb_platlib_failure failure = { 0 };
-	int rc = is_fixed(q) ? qb_platlib_address_state(qb_platlib_caller_of(q)->conn, address, &failure, err) : 0;
+	int rc = is_fixed(q) ? qb_platlib_recorded_failure(qb_platlib_caller_of(q)->conn, address, &failure, err) : 0;
 
-	*run = (struct qb_address_run){ .a = rc == QB_PLATLIB_FAILED ? (uint64_t)failure.code : 0 };
-	return rc < 0 ? rc : qb_platlib_push_addressed(q, job, address, ticket, err);
+	*run = (struct qb_address_run){ .a = (uint64_t)failure.code };
+	if (rc < 0)
+		return rc;
+	rc = qb_platlib_push_addressed(q, job, address, ticket, err);
+	run->job_id = rc == QB_OK ? job->job_id : 0;
+	return rc;
 }
 
 static int await(struct qb_queue *q, const char *address, const struct qb_address_run *run, uint64_t deadline_ns,

@@ -187,11 +187,15 @@ void qb_platlib_keeper_hold(struct qb_platlib_keeper *k, unsigned lane, int64_t 
 int qb_platlib_keeper_leads(const struct qb_platlib_keeper *k);
 void qb_platlib_keeper_stop(struct qb_platlib_keeper *k);
 
-/* ---- platlib.c, for tests ---- */
+/* ---- for tests ---- */
 
 /* The connection on which that consumer hears of work. */
 PGconn *qb_platlib_listener(const struct qb_queue *q);
 struct qb_platlib_keeper *qb_platlib_keeper_of(const struct qb_queue *q);
+
+struct qb_platlib_poller;
+/* And that on which it hears that work is complete. */
+PGconn *qb_platlib_poller_listener(const struct qb_platlib_poller *p);
 
 /* ---- platlib-cache.c, and what it needs of platlib.c ---- */
 

@@ -43,6 +43,9 @@ enum qb_platlib_address {
 	QB_PLATLIB_NOT_YET = 3,         /* of poll_address: the deadline came first */
 };
 
+/* What is recorded for it. 1 with *failure (may be NULL); 0: nothing; negative. */
+int qb_platlib_recorded_failure(PGconn *conn, const char *address, struct qb_platlib_failure *failure, struct qb_err *err);
+
 /* IsQueueAddressComplete. enum qb_platlib_address, *failure with FAILED (may be NULL); or negative. */
 int qb_platlib_address_state(PGconn *conn, const char *address, struct qb_platlib_failure *failure, struct qb_err *err);
 
@@ -58,8 +61,8 @@ void qb_platlib_poller_close(struct qb_platlib_poller *p);
 int qb_platlib_poll_address(struct qb_platlib_poller *p, const char *address, uint64_t deadline_ns,
 			    struct qb_platlib_failure *failure, struct qb_err *err);
 /*
- * Ours: nothing that is notified is missed, and the failure with the code `known` (0: none), which is an earlier run's, does
- * not count.
+ * Ours: nothing that is notified is missed, a failure is not told while a row with the address is there, and the one with the
+ * code `known` (0: none), which is an earlier run's, not at all.
  */
 int qb_platlib_poll_mended(struct qb_platlib_poller *p, const char *address, int64_t known, uint64_t deadline_ns,
 			   struct qb_platlib_failure *failure, struct qb_err *err);
