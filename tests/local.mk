@@ -177,6 +177,7 @@ pg_programs += \
 	%D%/pg/test-hostile \
 	%D%/pg/test-platlib \
 	%D%/pg/test-platlib-address \
+	%D%/pg/test-platlib-cache \
 	%D%/pg/test-queue \
 	%D%/pg/test-queue-cut \
 	%D%/pg/test-restore \
@@ -207,6 +208,7 @@ pg_programs += \
 %C%_pg_test_hostile_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_platlib_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_platlib_address_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_platlib_cache_LDADD = $(qb_cache_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_restore_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
