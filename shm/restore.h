@@ -43,7 +43,7 @@ enum qb_restored {
 };
 
 struct qb_restore_job {
-	struct qb_submit what;          /* as it was accepted */
+	struct qb_submit what;          /* as it was accepted, with its key */
 	uint32_t state;                 /* of the row: QB_JOB_READY, _WAITING or _AMBIGUOUS */
 	uint32_t attempt;               /* greater than any that can have run, and durable as such */
 	uint32_t failures;
@@ -51,7 +51,8 @@ struct qb_restore_job {
 };
 
 /*
- * Put that job into the free slot slot_idx, known to Postgres. now_ns: CLOCK_MONOTONIC.
+ * Put that job into the free slot slot_idx, known to Postgres. now_ns: CLOCK_MONOTONIC. Its key is found in the index only
+ * after qb_key_rebuild(), for which the last one is early enough.
  * 0 with *how; QB_FULL: the segment has no room for its payload; QB_ETOOBIG: no segment has; QB_ECORRUPT: no job
  * can be so; QB_EUSAGE: the slot is not free. After an error the slot holds no job.
  */

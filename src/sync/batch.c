@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 #include "sync/batch.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@ static const uint32_t column_type[QB_COL_COUNT] = {
 	[QB_COL_INS_FAILURES] = QB_PG_INT2, [QB_COL_INS_DUE] = QB_PG_TIMESTAMPTZ, [QB_COL_INS_TENANT] = QB_PG_INT4,
 	[QB_COL_INS_KIND] = QB_PG_INT2, [QB_COL_INS_ERROR] = QB_PG_INT2, [QB_COL_INS_MAX] = QB_PG_INT2,
 	[QB_COL_INS_EFFECT] = QB_PG_INT2, [QB_COL_INS_WORK] = QB_PG_INT4, [QB_COL_INS_PAYLOAD] = QB_PG_BYTEA,
+	[QB_COL_INS_KEY] = QB_PG_BYTEA,
 	[QB_COL_UPD_ID] = QB_PG_INT8, [QB_COL_UPD_STATE] = QB_PG_INT2, [QB_COL_UPD_ATTEMPT] = QB_PG_INT4,
 	[QB_COL_UPD_FAILURES] = QB_PG_INT2, [QB_COL_UPD_DUE] = QB_PG_TIMESTAMPTZ,
 	[QB_COL_OUT_ID] = QB_PG_INT8, [QB_COL_OUT_STATE] = QB_PG_INT2, [QB_COL_OUT_ATTEMPT] = QB_PG_INT4,
@@ -104,6 +106,18 @@ static int16_t stored_state(uint64_t word)
 	return (int16_t)(state == QB_JOB_WAITING || state == QB_JOB_AMBIGUOUS ? state : QB_JOB_READY);
 }
 
+static void add_key(struct qb_pg_array *col, const struct qb_job_shm *job)
+{
+	/* Relaxed: of the generation whose word was read, as all that describes the job; only the syncer ends it. */
+	uint64_t hi = qb_load_relaxed64(&job->key_hi), lo = qb_load_relaxed64(&job->key_lo);
+	const uint64_t be[] = { htobe64(hi), htobe64(lo) };
+
+	if (hi || lo)
+		qb_pg_array_add_bytea(col, be, sizeof(be));
+	else
+		qb_pg_array_add_null(col);
+}
+
 static int add_live(struct qb_batch *b, uint32_t slot_idx, uint64_t word, uint64_t wall_less_mono)
 {
 	const struct qb_seg *seg = b->seg;
@@ -125,6 +139,7 @@ static int add_live(struct qb_batch *b, uint32_t slot_idx, uint64_t word, uint64
 	qb_pg_array_add_i16(&b->col[QB_COL_INS_EFFECT], (int16_t)job->effect_class);
 	qb_pg_array_add_i32(&b->col[QB_COL_INS_WORK], (int32_t)job->work_us);
 	qb_pg_array_add_bytea(&b->col[QB_COL_INS_PAYLOAD], b->payload, (size_t)bytes);
+	add_key(&b->col[QB_COL_INS_KEY], job);
 	return bytes;
 }
 

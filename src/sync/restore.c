@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "pg/conn.h"
 #include "shm/fault.h"
+#include "shm/key.h"
 #include "shm/status.h"
 #include "sync/schema.h"
 
@@ -263,6 +265,24 @@ int qb_restore_take(struct qb_restore *r, uint32_t block_data_bytes, struct qb_e
 
 /* ---- load ---- */
 
+/* Both halves in network order; NULL: it has none. */
+static int read_key(const PGresult *res, int row, int col, struct qb_key *key)
+{
+	const void *data;
+	uint64_t be[2];
+	size_t bytes;
+	int rc = qb_pg_get_bytea(res, row, col, &data, &bytes);
+
+	*key = (struct qb_key){ 0 };
+	if (rc == QB_PG_NULL)
+		return 0;
+	if (rc || bytes != sizeof(be))
+		return QB_ECORRUPT;
+	memcpy(be, data, sizeof(be));
+	*key = (struct qb_key){ .hi = be64toh(be[0]), .lo = be64toh(be[1]) };
+	return key->hi || key->lo ? 0 : QB_ECORRUPT;
+}
+
 static int read_row(const PGresult *res, int row, uint64_t wall_less_mono, struct qb_restore_job *j)
 {
 	int64_t id;
@@ -270,6 +290,7 @@ static int read_row(const PGresult *res, int row, uint64_t wall_less_mono, struc
 	int32_t attempt, tenant, work_us;
 	uint64_t due_wall = 0;
 	const void *payload;
+	struct qb_key key;
 	size_t bytes;
 
 	if (qb_pg_get_i64(res, row, 0, &id) || qb_pg_get_i16(res, row, 1, &state) || qb_pg_get_i32(res, row, 2, &attempt) ||
@@ -277,14 +298,14 @@ static int read_row(const PGresult *res, int row, uint64_t wall_less_mono, struc
 	    qb_pg_get_i32(res, row, 5, &tenant) || qb_pg_get_i16(res, row, 6, &kind) ||
 	    qb_pg_get_i16(res, row, 7, &error_class) || qb_pg_get_i16(res, row, 8, &max_attempts) ||
 	    qb_pg_get_i16(res, row, 9, &effect_class) || qb_pg_get_i32(res, row, 10, &work_us) ||
-	    qb_pg_get_bytea(res, row, 11, &payload, &bytes) || bytes > UINT32_MAX)
+	    qb_pg_get_bytea(res, row, 11, &payload, &bytes) || bytes > UINT32_MAX || read_key(res, row, 12, &key))
 		return QB_ECORRUPT;
 	*j = (struct qb_restore_job){
 		.what = {
 			.job_id = (uint64_t)id, .submitted_raw = qb_stamp(), .work_us = (uint32_t)work_us,
 			.tenant = (uint32_t)tenant, .kind = (uint16_t)kind, .error_class = (uint16_t)error_class,
 			.max_attempts = (uint16_t)max_attempts, .effect_class = (uint16_t)effect_class,
-			.payload = payload, .payload_bytes = (uint32_t)bytes,
+			.payload = payload, .payload_bytes = (uint32_t)bytes, .key = key,
 		},
 		.state = (uint16_t)state, .attempt = (uint32_t)attempt, .failures = (uint16_t)failures,
 		/* Of a time before this boot: now. */
@@ -343,6 +364,17 @@ static int go_on_with_events(const struct qb_restore *r, const struct qb_seg *se
 	return rc;
 }
 
+/*
+ * A run that cannot be rebuilt would be worse than a key that can be had twice; the smaller table has fewer buckets than
+ * the one in which all keys had room.
+ */
+static void hold_keys(const struct qb_seg *seg)
+{
+	if (qb_key_rebuild(seg) == QB_FULL)
+		qb_log(QB_LOG_WARNING, "%u of the jobs that were restored have no room for their keys: until they have ended, each "
+		       "of these keys can be had a second time", qb_key_missing(seg));
+}
+
 int qb_restore_load(struct qb_restore *r, const struct qb_seg *seg, const volatile int *stop, struct qb_err *err)
 {
 	int64_t last = INT64_MIN;
@@ -358,7 +390,7 @@ int qb_restore_load(struct qb_restore *r, const struct qb_seg *seg, const volati
 			return qb_err_set(err, QB_EINTR, "interrupted");
 		set_numbers(&n, r->run_no, last, ROWS_MAX);
 		rc = ask(r->conn, "select job_id, state, attempt, failures, due_at, tenant, kind, error_class, max_attempts,"
-			 " effect_class, work_us, payload from qbench.job where run_no = $1 and job_id > $2"
+			 " effect_class, work_us, payload, key from qbench.job where run_no = $1 and job_id > $2"
 			 " order by job_id limit $3", 3, &n, &res, err);
 		if (rc < 0)
 			break;
@@ -369,6 +401,8 @@ int qb_restore_load(struct qb_restore *r, const struct qb_seg *seg, const volati
 	if (rc == 0 && slot != r->jobs)
 		rc = qb_err_set(err, QB_EBUSY, "%u jobs were found where %llu had been counted: somebody writes these rows",
 				slot, (unsigned long long)r->jobs);
+	if (rc == 0)
+		hold_keys(seg);
 	return rc < 0 ? qb_err_context(err, "could not load the jobs of the run") : 0;
 }
 

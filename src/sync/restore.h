@@ -50,7 +50,10 @@ int qb_restore_open(struct qb_restore *r, const char *conninfo, const char *run_
 /* Begin the next life. block_data_bytes is for the count of blocks. 0; QB_ETOOBIG: it had too many; QB_EPG. */
 int qb_restore_take(struct qb_restore *r, uint32_t block_data_bytes, struct qb_err *err);
 
-/* All live jobs into a new segment, which nobody else has attached. 0; QB_ETOOBIG; QB_ECORRUPT; QB_EPG; QB_EINTR when *stop. */
+/*
+ * All live jobs into a new segment, which nobody else has attached, and its index of keys made anew: those that have a key
+ * hold it, two also where two rows have the same one. 0; QB_ETOOBIG; QB_ECORRUPT; QB_EPG; QB_EINTR when *stop.
+ */
 int qb_restore_load(struct qb_restore *r, const struct qb_seg *seg, const volatile int *stop, struct qb_err *err);
 
 /* The segment is of the run's present life from here on. */

@@ -13,7 +13,7 @@
 static const char create_sql[] =
 	"create schema if not exists qbench;"
 	"create table if not exists qbench.meta (version int not null);"
-	"insert into qbench.meta select 2 where not exists (select from qbench.meta);"
+	"insert into qbench.meta select 3 where not exists (select from qbench.meta);"
 	"create table if not exists qbench.run ("
 	"  run_no bigint generated always as identity primary key,"
 	"  run_id text not null unique,"
@@ -49,7 +49,9 @@ static const char create_sql[] =
 	"create table if not exists qbench.ledger ("
 	"  run_no bigint not null, job_id bigint not null, attempt int not null, seat smallint not null,"
 	"  at timestamptz not null default clock_timestamp());"
-	"update qbench.meta set version = 2;";
+	/* Since version 3. */
+	"alter table qbench.job add column if not exists key bytea;"
+	"update qbench.meta set version = 3;";
 
 static const char prune_sql[] =
 	"with old as (delete from qbench.run where run_id <> $1"

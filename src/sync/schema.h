@@ -18,7 +18,7 @@
 
 #include "base/err.h"
 
-#define QB_SCHEMA_VERSION 2
+#define QB_SCHEMA_VERSION 3
 
 /*
  * Make the schema exist in this version; several processes may do so at once. 0; QB_EVERSION when a

@@ -15,22 +15,22 @@
 	"with cas as (update qbench.run set batch = $3 + 1 where run_no = $1 and epoch = $2 and batch = $3 returning 1)," \
 	" gate as materialized (select count(*) = 1 as open from cas)," \
 	" ins as (insert into qbench.job (run_no, job_id, state, attempt, failures, due_at, tenant, kind, error_class," \
-	"   max_attempts, effect_class, work_us, payload)" \
+	"   max_attempts, effect_class, work_us, payload, key)" \
 	"  select $1, u.* from unnest($4::bigint[], $5::smallint[], $6::int[], $7::smallint[], $8::timestamptz[]," \
-	"   $9::int[], $10::smallint[], $11::smallint[], $12::smallint[], $13::smallint[], $14::int[], $15::bytea[]) u," \
-	"   gate where gate.open " again ")," \
+	"   $9::int[], $10::smallint[], $11::smallint[], $12::smallint[], $13::smallint[], $14::int[], $15::bytea[]," \
+	"   $16::bytea[]) u, gate where gate.open " again ")," \
 	" upd as (update qbench.job j set state = u.state, attempt = u.attempt, failures = u.failures, due_at = u.due_at" \
-	"  from unnest($16::bigint[], $17::smallint[], $18::int[], $19::smallint[], $20::timestamptz[])" \
+	"  from unnest($17::bigint[], $18::smallint[], $19::int[], $20::smallint[], $21::timestamptz[])" \
 	"   u(job_id, state, attempt, failures, due_at), gate" \
 	"  where gate.open and j.run_no = $1 and j.job_id = u.job_id)," \
 	" outc as (insert into qbench.outcome (run_no, job_id, state, attempt, failures, seat, result)" \
-	"  select $1, u.* from unnest($21::bigint[], $22::smallint[], $23::int[], $24::smallint[], $25::smallint[]," \
-	"   $26::bytea[]) u, gate where gate.open " again ")," \
-	" del as (delete from qbench.job j using unnest($21::bigint[]) u(job_id), gate" \
+	"  select $1, u.* from unnest($22::bigint[], $23::smallint[], $24::int[], $25::smallint[], $26::smallint[]," \
+	"   $27::bytea[]) u, gate where gate.open " again ")," \
+	" del as (delete from qbench.job j using unnest($22::bigint[]) u(job_id), gate" \
 	"  where gate.open and j.run_no = $1 and j.job_id = u.job_id)," \
 	" ev as (insert into qbench.event (run_no, seat, seq, type, at_ns, job_id, attempt, slot, kind, error_class, arg0," \
-	"   arg1) select $1, u.* from unnest($27::smallint[], $28::bigint[], $29::smallint[], $30::bigint[]," \
-	"   $31::bigint[], $32::int[], $33::int[], $34::smallint[], $35::smallint[], $36::bigint[], $37::bigint[]) u," \
+	"   arg1) select $1, u.* from unnest($28::smallint[], $29::bigint[], $30::smallint[], $31::bigint[]," \
+	"   $32::bigint[], $33::int[], $34::int[], $35::smallint[], $36::smallint[], $37::bigint[], $38::bigint[]) u," \
 	"   gate where gate.open " again ")" \
 	" select open from gate"
 

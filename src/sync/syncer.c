@@ -171,6 +171,20 @@ static int take_epoch(struct qb_syncer *s, struct qb_err *err)
 	return rc;
 }
 
+/* The tables may be of an older version: the run is one of an older qbench, or a failover lost what changed them. */
+static int prepare(struct qb_syncer *s, struct qb_err *err)
+{
+	int rc = qb_batch_prepare(s->conn, err);
+
+	if (rc == QB_EPG && strcmp(qb_pg_sqlstate(), "42703") == 0) {
+		qb_err_clear(err);
+		rc = qb_schema_install(s->conn, err);
+		if (rc == 0)
+			rc = qb_batch_prepare(s->conn, err);
+	}
+	return rc < 0 ? rc : qb_resolve_prepare(s->conn, err);
+}
+
 /* A commit whose wait for a synchronous standby server was called off is answered as one that was not. */
 static void on_notice(void *opaque, const PGresult *res)
 {
@@ -201,9 +215,7 @@ int qb_syncer_connect(struct qb_syncer *s, struct qb_err *err)
 	if (rc == 0)
 		rc = take_epoch(s, err);
 	if (rc == 0)
-		rc = qb_batch_prepare(s->conn, err);
-	if (rc == 0)
-		rc = qb_resolve_prepare(s->conn, err);
+		rc = prepare(s, err);
 	if (rc == 0 && (uint64_t)s->batch_no < qb_load_relaxed64(&h->mark_batch))
 		rc = qb_rewind(s->seg, s->conn, s->run_no, (uint64_t)s->batch_no, &s->lost, err);
 	if (rc < 0) {

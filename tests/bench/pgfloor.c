@@ -12,7 +12,7 @@
 /* Any; the engine's rows have the number of the run here. */
 #define RUN_NO 1
 
-/* The columns of a live job behind its run's number; no due_at, as in a job that does not wait. */
+/* The columns of a live job behind its run's number; no due_at, as in a job that does not wait, and no key. */
 static const struct {
 	const char *name, *type;
 	unsigned oid;
@@ -30,6 +30,7 @@ static const struct {
 	{ "effect_class", "smallint", QB_PG_INT2, 2 },
 	{ "work_us", "int", QB_PG_INT4, 4 },
 	{ "payload", "bytea", QB_PG_BYTEA, 0 },
+	{ "key", "bytea", QB_PG_BYTEA, -1 },
 };
 
 static const char create_sql[] =
@@ -39,7 +40,7 @@ static const char create_sql[] =
 	" due_at timestamptz, tenant int not null, kind smallint not null,"
 	" error_class smallint not null, max_attempts smallint not null,"
 	" effect_class smallint not null, work_us int not null, payload bytea not null,"
-	" accepted_at timestamptz not null default now(),"
+	" accepted_at timestamptz not null default now(), key bytea,"
 	" primary key (run_no, job_id)) with (fillfactor = 70);"
 	"create table floor.outcome (run_no bigint not null, job_id bigint not null,"
 	" state smallint not null, attempt int not null, failures smallint not null,"
@@ -48,16 +49,16 @@ static const char create_sql[] =
 
 #define TARGET \
 	"floor.job (run_no, job_id, state, attempt, failures, due_at, tenant, kind, error_class," \
-	" max_attempts, effect_class, work_us, payload)"
+	" max_attempts, effect_class, work_us, payload, key)"
 
 static const char unnest_sql[] =
 	"insert into " TARGET " select 1, u.* from unnest($1::bigint[], $2::smallint[],"
 	" $3::int[], $4::smallint[], $5::timestamptz[], $6::int[], $7::smallint[],"
-	" $8::smallint[], $9::smallint[], $10::smallint[], $11::int[], $12::bytea[]) u";
+	" $8::smallint[], $9::smallint[], $10::smallint[], $11::int[], $12::bytea[], $13::bytea[]) u";
 static const char single_sql[] =
 	"insert into " TARGET " values (1, $1::bigint, $2::smallint, $3::int, $4::smallint,"
 	" $5::timestamptz, $6::int, $7::smallint, $8::smallint, $9::smallint, $10::smallint,"
-	" $11::int, $12::bytea)";
+	" $11::int, $12::bytea, $13::bytea)";
 static const char finish_sql[] =
 	"with del as (delete from floor.job j using unnest($1::bigint[]) u(job_id)"
 	" where j.run_no = 1 and j.job_id = u.job_id)"
@@ -135,7 +136,7 @@ static void add_value(struct pgfloor *f, unsigned c)
 static void execute(struct pgfloor *f, const char *name, int count, const char *const *values,
 		    const int *lengths)
 {
-	static const int formats[PGFLOOR_COLUMNS] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
+	static const int formats[PGFLOOR_COLUMNS] = { 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1 };
 	struct qb_err err = { 0 };
 
 	need(qb_pg_exec_prepared(f->conn, name, count, values, lengths, formats, 1, NULL, &err),
@@ -196,7 +197,7 @@ static unsigned char *put(unsigned char *to, int64_t v, int bytes)
 static size_t copy_rows(struct pgfloor *f, unsigned n)
 {
 	static const char head[] = "PGCOPY\n\377\r\n";  /* its NUL belongs to it */
-	size_t cap = 64 + (size_t)n * (64 + 12 * 8 + PGFLOOR_PAYLOAD_BYTES);
+	size_t cap = 64 + (size_t)n * (64 + PGFLOOR_COLUMNS * 8 + PGFLOOR_PAYLOAD_BYTES);
 
 	if (f->copy_cap < cap) {
 		f->copy = realloc(f->copy, cap);

@@ -13,7 +13,7 @@
 
 #include "pg/array.h"
 
-#define PGFLOOR_COLUMNS 12
+#define PGFLOOR_COLUMNS 13
 #define PGFLOOR_PAYLOAD_BYTES 256
 
 struct pgfloor {

@@ -2,6 +2,9 @@
 /* What of a lost run comes back out of Postgres, and what does not. */
 #include "tests/pg/restoretest.h"
 
+#include "shm/hint.h"
+#include "shm/key.h"
+
 char *pgtest_base;
 
 /* ---- what comes back ---- */
@@ -137,6 +140,161 @@ START_TEST(parked_job_stays_parked_and_is_no_news)
 	ck_assert_int_eq(qb_job_is_dirty(find(&seg, 1), find(&seg, 1)->word.v), 0);
 	qb_restore_close(&r);
 	qb_seg_detach(&seg);
+	world_close(&w);
+}
+END_TEST
+
+/* ---- keys ---- */
+
+static int submit_with_key(struct world *w, struct qb_key key, struct qb_held *ref, struct qb_key_holder *holder)
+{
+	struct qb_submit what = {
+		.job_id = w->next_id, .submitted_raw = qb_stamp(), .work_us = 1, .max_attempts = 3, .payload = "k",
+		.payload_bytes = 1, .effect_class = QB_EFFECT_IDEMPOTENT, .key = key,
+	};
+	int rc = qb_job_submit_unique(&w->seg, w->driver, &what, ref, holder);
+
+	w->next_id += rc == QB_OK;
+	return rc;
+}
+
+static struct qb_held accept_with_key(struct world *w, struct qb_key key)
+{
+	struct qb_key_holder holder;
+	struct qb_held ref;
+
+	ck_assert_int_eq(submit_with_key(w, key, &ref, &holder), QB_OK);
+	return ref;
+}
+
+static void is_held_by(struct world *w, struct qb_key key, uint64_t job_id)
+{
+	struct qb_key_holder holder = { 0 };
+	struct qb_held ref;
+
+	ck_assert_int_eq(submit_with_key(w, key, &ref, &holder), QB_DUPLICATE);
+	ck_assert_uint_eq(holder.job_id, job_id);
+	ck_assert_ptr_eq(find(&w->seg, job_id), &w->seg.jobs[holder.slot_idx]);
+}
+
+/* Every bit of both halves; the last two share a bucket of every table. */
+static const struct qb_key keys[] = {
+	{ .hi = 0x0123456789abcdef, .lo = 0xfedcba9876543210 }, { .hi = 0, .lo = 1 }, { .hi = 1, .lo = 0 },
+	{ .hi = UINT64_MAX, .lo = UINT64_MAX }, { .hi = 5, .lo = 12 }, { .hi = 6, .lo = 12 },
+};
+
+START_TEST(job_of_a_lost_segment_holds_its_key_until_it_has_ended)
+{
+	struct qb_restore r;
+	struct qb_held held;
+	struct world w;
+
+	open_described(&w, "keys", NULL);
+	for (unsigned i = 0; i < QB_ARRAY_COUNT(keys); i++)
+		accept_with_key(&w, keys[i]);
+	submit_one(&w);
+	drain(&w);
+	ck_assert_int_eq(JOB_FIELD(&w, "job", "(key = '\\x0123456789abcdeffedcba9876543210')::int", 1), 1);
+	ck_assert_int_eq(sql_number(&w, "select max(job_id) from qbench.job where key is null and " OF_RUN, 0), 7);
+	/* Twice: the next life finds them as the one before did. */
+	for (unsigned life = 1; life <= 2; life++) {
+		lose(&w);
+		rebuild_world(&w, &r);
+		for (unsigned i = 0; i < QB_ARRAY_COUNT(keys); i++)
+			is_held_by(&w, keys[i], i + 1);
+		ck_assert_uint_eq(find(&w.seg, 7)->key_hi.v | find(&w.seg, 7)->key_lo.v, 0);
+		ck_assert_uint_eq(qb_key_missing(&w.seg), 0);
+	}
+	for (unsigned i = 0; i < QB_ARRAY_COUNT(keys); i++) {
+		held = start_one(&w);
+		is_held_by(&w, keys[i], i + 1);
+		complete(&w, &held);
+		if (i + 1 < QB_ARRAY_COUNT(keys))
+			is_held_by(&w, keys[i + 1], i + 2);
+		accept_with_key(&w, keys[i]);
+	}
+	work_off(&w);
+	drain(&w);
+	ck_assert_int_eq(live_rows(&w), 0);
+	ck_assert_int_eq(outcome_rows(&w), 2 * (int64_t)QB_ARRAY_COUNT(keys) + 1);
+	world_close(&w);
+}
+END_TEST
+
+/* What an asynchronous failover loses: the row of a job that was acknowledged, and the batch that it came with. */
+START_TEST(row_that_is_sent_again_has_its_key)
+{
+	struct qb_err err = { 0 };
+	struct qb_restore r;
+	struct world w;
+
+	open_described(&w, "keys-again", NULL);
+	accept_with_key(&w, keys[0]);
+	drain(&w);
+	lose(&w);
+	sql_number(&w, "with d as (delete from qbench.job where " OF_RUN " returning 1) select count(*) from d", 0);
+	sql_number(&w, "with u as (update qbench.run set batch = 0 where run_id = $1 returning 1) select count(*) from u", 0);
+	ck_assert_int_eq(qb_syncer_open(&w.seg, w.syncer, w.conninfo, &w.log, &w.s), 0);
+	ck_ok(qb_syncer_connect(w.s, &err), err);
+	drain(&w);
+	ck_assert_int_eq(live_rows(&w), 1);
+	lose(&w);
+	rebuild_world(&w, &r);
+	is_held_by(&w, keys[0], 1);
+	world_close(&w);
+}
+END_TEST
+
+/* The first had ended, which is not durable; the second was accepted after that, which is. */
+START_TEST(two_jobs_that_come_back_with_one_key_both_hold_it)
+{
+	struct qb_restore r;
+	struct qb_held held;
+	struct world w;
+
+	open_described(&w, "keys-two", NULL);
+	accept_with_key(&w, keys[0]);
+	drain(&w);
+	held = start_one(&w);
+	complete(&w, &held);
+	accept_with_key(&w, keys[0]);
+	/* The batch looked at the first before it ended. */
+	qb_hint_clear(w.seg.dirty_map, held.slot_idx);
+	drain(&w);
+	ck_assert_int_eq(live_rows(&w), 2);
+	lose(&w);
+	rebuild_world(&w, &r);
+	for (uint64_t id = 1; id <= 2; id++) {
+		is_held_by(&w, keys[0], id);
+		held = start_one(&w);
+		ck_assert_uint_eq(w.seg.jobs[held.slot_idx].job_id, id);
+		complete(&w, &held);
+	}
+	accept_with_key(&w, keys[0]);
+	world_close(&w);
+}
+END_TEST
+
+/* Of sixteen buckets in the lost table, and of one in the new. */
+START_TEST(keys_that_have_no_room_in_the_new_table_keep_no_run_from_coming_back)
+{
+	struct qb_restore r;
+	struct world w;
+
+	open_described(&w, "keys-crowd", NULL);
+	for (uint64_t i = 0; i <= QB_KEY_CELLS; i++)
+		accept_with_key(&w, (struct qb_key){ .hi = 9, .lo = 32 * i });
+	drain(&w);
+	lose(&w);
+	rebuild_world(&w, &r);
+	ck_assert_uint_eq(w.seg.cfg.job_count, 64);
+	ck_assert_uint_eq(r.jobs, QB_KEY_CELLS + 1);
+	ck_assert_uint_eq(qb_key_missing(&w.seg), 1);
+	for (uint64_t i = 0; i < QB_KEY_CELLS; i++)
+		is_held_by(&w, (struct qb_key){ .hi = 9, .lo = 32 * i }, i + 1);
+	work_off(&w);
+	drain(&w);
+	ck_assert_int_eq(outcome_rows(&w), QB_KEY_CELLS + 1);
 	world_close(&w);
 }
 END_TEST
@@ -301,6 +459,10 @@ START_TEST(row_that_nobody_of_us_wrote_is_named)
 		{ "due_at = 'infinity'", QB_ECORRUPT },
 		{ "due_at = '1901-01-01'", QB_ECORRUPT },
 		{ "job_id = 0", QB_ECORRUPT },
+		{ "key = ''", QB_ECORRUPT },
+		{ "key = decode(repeat('ab', 15), 'hex')", QB_ECORRUPT },
+		{ "key = decode(repeat('ab', 17), 'hex')", QB_ECORRUPT },
+		{ "key = decode(repeat('00', 16), 'hex')", QB_ECORRUPT },
 	};
 	struct qb_err err = { 0 };
 	struct qb_restore r;
@@ -372,6 +534,10 @@ int main(void)
 	tcase_add_test(tc, every_field_and_byte_of_a_job_comes_back);
 	tcase_add_loop_test(tc, every_state_of_every_class, 0, 3);
 	tcase_add_test(tc, parked_job_stays_parked_and_is_no_news);
+	tcase_add_test(tc, job_of_a_lost_segment_holds_its_key_until_it_has_ended);
+	tcase_add_test(tc, row_that_is_sent_again_has_its_key);
+	tcase_add_test(tc, two_jobs_that_come_back_with_one_key_both_hold_it);
+	tcase_add_test(tc, keys_that_have_no_room_in_the_new_table_keep_no_run_from_coming_back);
 	tcase_add_test(tc, attempts_of_the_new_life_are_above_all_of_the_lost_one);
 	tcase_add_test(tc, run_that_was_rebuilt_too_often_is_refused);
 	tcase_add_test(tc, rebuilt_run_comes_to_its_end_with_every_job_once);

@@ -92,7 +92,7 @@ START_TEST(newer_schema_is_refused_and_left_alone)
 
 	ck_ok(qb_schema_install(db, &err), err);
 	/* The newer one has no table "event" any more, and an ended run that is not ours to remove. */
-	sql(db, "update qbench.meta set version = 3; drop table qbench.event;"
+	sql(db, "update qbench.meta set version = version + 1; drop table qbench.event;"
 	    "insert into qbench.run (run_id, ended_at) values ('theirs', now())");
 	ck_assert_int_eq(qb_schema_install(db, &err), QB_EVERSION);
 	ck_assert_ptr_nonnull(strstr(err.text, "newer qbench"));
@@ -115,11 +115,35 @@ START_TEST(older_schema_is_brought_up_to_date_and_keeps_its_rows)
 
 	ck_ok(qb_schema_install(db, &err), err);
 	sql(db, "drop table qbench.effect, qbench.ledger; alter table qbench.run drop column meta;"
-	    "update qbench.meta set version = 1; insert into qbench.run (run_id) values ('kept')");
+	    "alter table qbench.job drop column key;"
+	    "update qbench.meta set version = 1; insert into qbench.run (run_id) values ('kept');"
+	    "insert into qbench.job values (1, 1, 2, 0, 0, null, 0, 0, 0, 3, 0, 0, 'x')");
 	ck_ok(qb_schema_install(db, &err), err);
 	ck_assert_int_eq(number(db, TABLES), 7);
 	ck_assert_int_eq(number(db, "select sum(version)::bigint from qbench.meta"), QB_SCHEMA_VERSION);
 	ck_assert_int_eq(number(db, "select count(*) from qbench.run where meta is null"), 1);
+	ck_assert_int_eq(number(db, "select count(*) from qbench.job where key is null"), 1);
+	PQfinish(db);
+	free(conninfo);
+}
+END_TEST
+
+/* The tables of version 2, when a syncer of ours comes to them. */
+START_TEST(syncer_that_meets_an_older_schema_brings_it_up_to_date)
+{
+	char *conninfo = database("older_run");
+	PGconn *db = sql_connect(conninfo);
+	struct qb_err err = { 0 };
+	struct world w;
+
+	ck_ok(qb_schema_install(db, &err), err);
+	sql(db, "alter table qbench.job drop column key; update qbench.meta set version = 2");
+	world_open(&w, conninfo, "older");
+	submit_one(&w);
+	drain(&w);
+	ck_assert_int_eq(number(db, "select count(*) from qbench.job where key is null"), 1);
+	ck_assert_int_eq(number(db, "select sum(version)::bigint from qbench.meta"), QB_SCHEMA_VERSION);
+	world_close(&w);
 	PQfinish(db);
 	free(conninfo);
 }
@@ -240,6 +264,7 @@ int main(void)
 	tcase_add_test(tc, eight_may_install_at_once);
 	tcase_add_test(tc, newer_schema_is_refused_and_left_alone);
 	tcase_add_test(tc, older_schema_is_brought_up_to_date_and_keeps_its_rows);
+	tcase_add_test(tc, syncer_that_meets_an_older_schema_brings_it_up_to_date);
 	tcase_add_test(tc, existing_schema_serves_a_user_who_may_not_create);
 	tcase_add_test(tc, rows_of_ended_runs_go_and_no_others);
 	tcase_add_test(tc, run_has_one_number_whoever_asks);

@@ -5,6 +5,7 @@
 #include "shm/check.h"
 #include "shm/event.h"
 #include "shm/hint.h"
+#include "shm/key.h"
 #include "shm/restore.h"
 #include "shm/seat.h"
 #include "tests/lib/shm-fixture.h"
@@ -184,6 +185,47 @@ START_TEST(ambiguous_job_of_an_earlier_life_can_be_resolved)
 }
 END_TEST
 
+static int submit_with_key(uint32_t seat, uint64_t hi, uint64_t lo, struct qb_key_holder *holder)
+{
+	struct qb_submit what = qb_test_submit(1000);
+	struct qb_held ref;
+
+	what.key = (struct qb_key){ .hi = hi, .lo = lo };
+	return qb_job_submit_unique(&seg, seat, &what, &ref, holder);
+}
+
+/* In whatever state it comes back; slot 1 has another key of the same bucket, slot 2 has none. */
+START_TEST(restored_job_holds_its_key_until_it_has_ended)
+{
+	uint32_t driver = (uint32_t)qb_seat_take(&seg, QB_ROLE_DRIVER);
+	struct qb_restore_job j = row(9, table[_i].state, table[_i].effect_class), other = j, none = j;
+	struct qb_key_holder holder = { 0 };
+	enum qb_restored how;
+
+	j.what.key = (struct qb_key){ .hi = UINT64_MAX, .lo = 3 };
+	other.what.key = (struct qb_key){ .hi = 7, .lo = 3 };
+	other.what.job_id = 10;
+	none.what.job_id = 11;
+	restore(0, &j, &how);
+	restore(1, &other, &how);
+	restore(2, &none, &how);
+	ck_assert_uint_eq(seg.jobs[0].key_hi.v, UINT64_MAX);
+	ck_assert_uint_eq(seg.jobs[0].key_lo.v, 3);
+	ck_assert_uint_eq(seg.jobs[2].key_hi.v | seg.jobs[2].key_lo.v, 0);
+	ck_assert_uint_eq(qb_key_missing(&seg), 2);
+	ck_assert_int_eq(qb_key_rebuild(&seg), QB_OK);
+	ck_assert_uint_eq(qb_key_missing(&seg), 0);
+	ck_assert_int_eq(submit_with_key(driver, UINT64_MAX, 3, &holder), QB_DUPLICATE);
+	ck_assert_uint_eq(holder.job_id, 9);
+	ck_assert_uint_eq(holder.slot_idx, 0);
+	ck_assert_int_eq(submit_with_key(driver, 7, 3, &holder), QB_DUPLICATE);
+	ck_assert_uint_eq(holder.job_id, 10);
+	qb_store_relaxed64(&seg.jobs[0].word, qb_word(0, QB_LIFE_ATTEMPTS + 4, 0, 2, QB_JOB_DEAD));
+	ck_assert_int_eq(submit_with_key(driver, UINT64_MAX, 3, &holder), QB_OK);
+	ck_assert_int_eq(submit_with_key(driver, 7, 3, &holder), QB_DUPLICATE);
+}
+END_TEST
+
 START_TEST(payload_of_every_byte_and_of_the_greatest_size_comes_through)
 {
 	struct qb_restore_job j = row(1, QB_JOB_READY, QB_EFFECT_IDEMPOTENT);
@@ -308,6 +350,7 @@ int main(void)
 	tcase_add_test(tc, restored_jobs_run_in_their_order_under_attempts_that_nobody_had);
 	tcase_add_test(tc, waiting_job_is_run_when_its_time_has_come_and_not_before);
 	tcase_add_test(tc, ambiguous_job_of_an_earlier_life_can_be_resolved);
+	tcase_add_loop_test(tc, restored_job_holds_its_key_until_it_has_ended, 0, TABLE_COUNT);
 	tcase_add_test(tc, payload_of_every_byte_and_of_the_greatest_size_comes_through);
 	tcase_add_test(tc, job_without_room_for_its_payload_leaves_its_slot_free);
 	tcase_add_test(tc, row_that_no_job_can_have_written_is_refused);
