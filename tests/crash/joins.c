@@ -65,7 +65,7 @@ static const char *why;
 static unsigned lives, ops;
 static uint64_t next_id;
 static const uint32_t slot_of[SLOTS] = { 0, SLOT_2 };
-static unsigned just_ended[ACTORS];    /* steps for which a kill there is likelier */
+static unsigned delicate[ACTORS];    /* for so many steps: a kill there is likelier */
 static uint8_t recovered[LIVES], through[OPS];
 static uint64_t word_before[SLOTS];
 struct by { unsigned op, life; };
@@ -174,7 +174,7 @@ static void observe(unsigned who)
 		if (!qb_word_holds_key(before) || (qb_word_holds_key(w) && qb_word_gen(w) == qb_word_gen(before)))
 			continue;
 		ended[i][qb_word_gen(before) % GENS] = by;
-		just_ended[who] = 8;
+		delicate[who] = 8;
 	}
 	for (unsigned k = CALLER; k <= CALLER_3; k++) {
 		const struct actor *a = &actor[k];
@@ -248,6 +248,7 @@ static void work_once(unsigned me)
 
 		if (qb_job_start(&seg, &held[count]) < 0)
 			continue;
+		delicate[me] = below(4) ? 0 : 8;
 		op_begin(me, actor[me].life);
 		if (how < 2)
 			qb_job_complete(&seg, actor[me].seat, &held[count], NULL, 0);
@@ -337,7 +338,7 @@ static void begin(unsigned callers, unsigned calls, unsigned slots, unsigned max
 	memset(recovered, 0, sizeof(recovered));
 	memset(through, 0, sizeof(through));
 	memset(ended, 0, sizeof(ended));
-	memset(just_ended, 0, sizeof(just_ended));
+	memset(delicate, 0, sizeof(delicate));
 	memset(cleared, 0, sizeof(cleared));
 	memset(clears, 0, sizeof(clears));
 	memset(joined_before, 0, sizeof(joined_before));
@@ -424,7 +425,9 @@ static const char *run_random(uint64_t seed)
 	for (int i = 0; i < 8; i++)
 		below(2);
 	only_wait = 0;
-	begin(2 + (unsigned)below(2), 1 + (unsigned)below(3), 1 + (unsigned)below(2), 1 + (unsigned)below(3));
+	unsigned max_claims = 1 + (unsigned)below(3), slots = 1 + (unsigned)below(2), calls = 1 + (unsigned)below(3);
+
+	begin(2 + (unsigned)below(2), calls, slots, max_claims);
 	uint64_t kill_in = below(4) ? 10 + below(150) : 0, burst = 1 + below(60), stall_in = 2 + below(40);
 	unsigned kills_max = 1 + (unsigned)below(6), steps = 500 + (unsigned)below(2000);
 
@@ -444,7 +447,7 @@ static const char *run_random(uint64_t seed)
 			}
 		}
 		resume(which);
-		unsigned soon = just_ended[which] > 0 && just_ended[which]--;
+		unsigned soon = delicate[which] > 0 && delicate[which]--;
 
 		if (kill_in && actor[which].state == RUNNING && kills < kills_max && below(soon ? 8 : kill_in) == 0) {
 			kills++;
