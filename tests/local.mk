@@ -243,6 +243,7 @@ crash_world = \
 	%D%/crash/world.c %D%/crash/world.h
 crash_programs += \
 	%D%/crash/fault-points \
+	%D%/crash/join-stress \
 	%D%/crash/joins \
 	%D%/crash/keys \
 	%D%/crash/schedules \
@@ -361,6 +362,8 @@ check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
 %C%_crash_fault_points_SOURCES = %D%/crash/fault-points.c src/sync/batch.c $(crash_world)
 %C%_crash_fault_points_CPPFLAGS = $(AM_CPPFLAGS) -DQB_FAULT_POINTS=1
 %C%_crash_fault_points_LDADD = %D%/crash/libqb-shm-fault.a src/pg/libqb-pg.a src/base/libqb-base.a
+%C%_crash_join_stress_SOURCES = %D%/crash/join-stress.c %D%/crash/tap.h
+%C%_crash_join_stress_LDADD = $(qb_queue_libs) -lpthread
 %C%_crash_joins_SOURCES = %D%/crash/joins.c %D%/crash/coroutine.h %D%/crash/point.h %D%/crash/tap.h
 %C%_crash_joins_CFLAGS = $(AM_CFLAGS) $(QB_NOSAN_CFLAGS)
 %C%_crash_joins_CPPFLAGS = $(AM_CPPFLAGS) -include tests/crash/point.h
