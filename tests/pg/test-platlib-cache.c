@@ -120,6 +120,8 @@ END_TEST
 START_TEST(failure_between_the_look_at_the_record_and_the_push_is_no_end_of_a_later_run)
 {
 	struct qb_address_run run, early;
+	struct qb_queue_job job;
+	struct qb_err err = { 0 };
 	struct bench b;
 
 	plat_open(&b, "between", FIXED NEVER);
@@ -132,6 +134,14 @@ START_TEST(failure_between_the_look_at_the_record_and_the_push_is_no_end_of_a_la
 	early.job_id = 0;
 	ck_not_yet(&b, &early);
 	run_one(&b, q, 22, NULL);
+	ck_await(&b, &early, QB_ADDRESS_DONE);
+	/* Who joins a run behind its record and before its end is not told of it: the cache pushes again. */
+	ck_assert_int_eq(push(&b, 23, &run), QB_OK);
+	get(&b, q, &job);
+	ck_ok(qb_platlib_record_failure(b.w.db, ADDRESS, 23, "third", &err), err);
+	ck_assert_int_eq(push(&b, 24, &early), QB_DUPLICATE);
+	end_with(&b, q, &job, "third");
+	ck_failed(&b, &run, 23, "third");
 	ck_await(&b, &early, QB_ADDRESS_DONE);
 	b.ops->close(q);
 	bench_close(&b);
@@ -165,16 +175,16 @@ START_TEST(record_reaches_the_table_with_the_end_of_the_job_and_a_success_clears
 		free(message);
 		free(want);
 	}
-	/* What was recorded is withdrawn by what comes after it; and a job has nothing of the one before it in its lane. */
-	ck_assert_int_eq(push(&b, 33, &run), QB_OK);
+	/* A job has nothing of the one before it in its lane, and what was recorded is withdrawn by what comes after it. */
+	ck_assert_int_eq(enqueue_at(&b, 33, ADDRESS, 3), QB_OK);
+	get(&b, q, &job);
+	ck_assert_int_eq(fail_it(&b, q, &job, 1, 0), 1);
+	ck_failed(&b, &(struct qb_address_run){ 0 }, 0, "permanent");
+	ck_assert_int_eq(push(&b, 34, &run), QB_OK);
 	get(&b, q, &job);
 	ck_ok(b.ops->addressed->record(q, &job, ADDRESS, "not this", &err), err);
 	end_with(&b, q, &job, NULL);
 	ck_assert_int_eq(count_rows(&b, FAILURES), 0);
-	ck_assert_int_eq(enqueue_at(&b, 34, ADDRESS, 3), QB_OK);
-	get(&b, q, &job);
-	ck_assert_int_eq(fail_it(&b, q, &job, 1, 0), 1);
-	ck_failed(&b, &(struct qb_address_run){ 0 }, 0, "permanent");
 	b.ops->close(q);
 	bench_close(&b);
 }
@@ -313,10 +323,11 @@ START_TEST(eight_who_wait_for_one_run_are_all_released)
 	struct waiter all[8];
 	struct qb_queue_job job;
 	unsigned accepted = 0;
+	bool fixed = _i;
 	struct bench b;
 
 	/* Only for one that has looked and has not yet subscribed when the run ends. */
-	qb_platlib_fixed.address_tick_ns = _i ? NEVER_NS : 500 * QB_NS_PER_MS;
+	qb_platlib_fixed.address_tick_ns = fixed ? NEVER_NS : 500 * QB_NS_PER_MS;
 	plat_open(&b, "eight", adapters[_i]);
 	struct qb_queue *q = consumer(&b);
 
@@ -328,9 +339,12 @@ START_TEST(eight_who_wait_for_one_run_are_all_released)
 	get(&b, q, &job);
 	ck_assert_uint_eq(job.job_id, 61);
 	ck_until(have_looked(&b) == 8, 20);
-	end_with(&b, q, &job, "all are told");
+	/* A look of the library, which is two statements, may miss a failure that comes between them. */
+	end_with(&b, q, &job, fixed ? "all are told" : NULL);
 	for (unsigned i = 0; i < 8; i++) {
-		waiter_end(&all[i], QB_ADDRESS_FAILED);
+		waiter_end(&all[i], fixed ? QB_ADDRESS_FAILED : QB_ADDRESS_DONE);
+		if (!fixed)
+			continue;
 		ck_assert_uint_eq(all[i].end.failed_run, 61);
 		ck_assert_str_eq(all[i].end.message, "all are told");
 	}
@@ -379,7 +393,7 @@ struct served {
 	struct qb_store *store;
 	struct qb_queue *q;             /* the runner's */
 	struct qb_cache *caller, *runner;
-	void (*before_push)(struct served *s);
+	void (*before_push)(struct served *s), (*after_push)(struct served *s);
 	unsigned executions;
 	struct qb_cache_return ret;
 	char root[512];
@@ -397,10 +411,20 @@ static void on_pushing(void *opaque)
 		s->before_push(s);
 }
 
+static void on_pushed(void *opaque, int rc, const struct qb_queue_ticket *ticket)
+{
+	struct served *s = opaque;
+
+	(void)ticket;
+	ck_assert_int_eq(rc, QB_OK);
+	if (s->after_push)
+		s->after_push(s);
+}
+
 static struct qb_cache *cache_on(struct served *s, struct qb_queue *q)
 {
 	const struct qb_cache_config cfg = { .store = s->store, .ops = s->b.ops, .q = q, .deadline_ns = LONG_NS,
-					     .visible_ns = QB_NS_PER_S, .pushing = on_pushing, .ctx = s };
+					     .visible_ns = QB_NS_PER_S, .pushing = on_pushing, .pushed = on_pushed, .ctx = s };
 	struct qb_err err = { 0 };
 	struct qb_cache *c;
 
@@ -484,6 +508,13 @@ static void end_get(struct served *s, enum qb_cache_way way, enum qb_cache_fault
 	}
 }
 
+/* The whole run before its caller looks. */
+static void fail_it_now(struct served *s)
+{
+	s->after_push = NULL;
+	work_on(s, "it failed");
+}
+
 START_TEST(cache_on_the_library_tells_the_stale_error_though_the_next_run_puts_the_item)
 {
 	struct served s;
@@ -491,9 +522,8 @@ START_TEST(cache_on_the_library_tells_the_stale_error_though_the_next_run_puts_t
 
 	qb_platlib_fixed.address_tick_ns = fixed ? NEVER_NS : 200 * QB_NS_PER_MS;
 	serve(&s, "stale-cache", adapters[_i]);
+	s.after_push = fail_it_now;
 	begin_get(&s);
-	ck_until(count_rows(&s.b, WAITING) == 1, 20);
-	work_on(&s, "it failed");
 	end_get(&s, QB_CACHE_EXECUTED, QB_CACHE_FAILURE);
 	ck_assert_uint_eq(s.ret.failed_run, 81);
 	begin_get(&s);
