@@ -29,6 +29,7 @@ struct qb_cachework {
 	struct qb_cache *cache;         /* NULL: the queue is closed */
 	uint8_t *item;
 	size_t item_cap;
+	unsigned complaints;            /* a full disk is told of once, and then in detail only */
 };
 
 /* A job's address, as queue and store know it. */
@@ -158,6 +159,11 @@ int qb_cache_item_is_good(const void *data, size_t bytes, uint32_t address)
 	       head.crc == qb_crc32c(0, (const uint8_t *)data + sizeof(head), bytes - sizeof(head));
 }
 
+static void complain(struct qb_cachework *w, const struct qb_queue_job *job, const struct qb_err *err)
+{
+	qb_log(w->complaints++ ? QB_LOG_DEBUG : QB_LOG_WARNING, "job %llu: %s", (unsigned long long)job->job_id, err->text);
+}
+
 int qb_cachework_put(struct qb_cachework *w, struct qb_event_writer *log, const struct qb_queue_job *job, struct qb_err *err)
 {
 	struct named n;
@@ -170,7 +176,7 @@ int qb_cachework_put(struct qb_cachework *w, struct qb_event_writer *log, const 
 		note(log, job, QB_CACHE_PUT, qb_now_ns() - before);
 	if (rc == 0 || rc == QB_EPG)
 		return rc;
-	qb_log(QB_LOG_WARNING, "job %llu: %s", (unsigned long long)job->job_id, err->text);
+	complain(w, job, err);
 	return 1;
 }
 
@@ -187,7 +193,7 @@ int qb_cachework_fail(struct qb_cachework *w, struct qb_event_writer *log, const
 		return rc;
 	/* Where the failure cannot be stored either, those who wait find neither. */
 	if (rc < 0)
-		qb_log(QB_LOG_WARNING, "job %llu: %s", (unsigned long long)job->job_id, err->text);
+		complain(w, job, err);
 	note(log, job, QB_CACHE_FAILED, 0);
 	return 0;
 }

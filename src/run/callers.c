@@ -49,6 +49,7 @@ struct caller {
 	int in_round, has_pushed, accepted;
 	struct qb_queue_ticket ticket;
 	uint64_t called_ns, settled_ns;
+	unsigned complaints;            /* the first of each caller is told, the others are counted in the report */
 };
 
 static struct qb_event_shm *begin(struct caller *c, uint16_t type)
@@ -213,9 +214,10 @@ static void get(struct caller *c, uint64_t id)
 	if (ret.fault == QB_CACHE_OK && !qb_cache_item_is_good(ret.data, ret.info.bytes, j->tenant))
 		ret.fault = QB_CACHE_DAMAGED;
 	note_answer(c, &ret, took_ns);
+	const char *why = ret.fault == QB_CACHE_DAMAGED ? "not what was put" : err.text[0] ? err.text : ret.message;
+
 	if (ret.fault == QB_CACHE_ERROR || ret.fault == QB_CACHE_DAMAGED || ret.fault == QB_CACHE_NOT_FOUND)
-		qb_log(QB_LOG_WARNING, "%s: %s", address, ret.fault == QB_CACHE_DAMAGED ? "not what was put" : err.text[0] ?
-		       err.text : ret.message);
+		qb_log(c->complaints++ ? QB_LOG_DEBUG : QB_LOG_WARNING, "%s: %s", address, why);
 	free(ret.data);
 	settle(c);
 	if (c->q)
