@@ -90,6 +90,9 @@ static void model_decide(uint32_t i, uint32_t seat)
 		if (j->state == QB_JOB_READY) {
 			j->seat = 0;
 			list_push(QB_RING_URGENT, i);
+		} else {
+			/* Noted, so that a recovery after this one wakes who waits for it. */
+			took(seat, i);
 		}
 	}
 }
