@@ -3,10 +3,8 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -20,7 +18,6 @@
 #include "shm/seat.h"
 #include "shm/wait.h"
 
-#define LEAVE_NS (3 * QB_NS_PER_S)
 /* An acknowledgement that does not come. */
 #define PATIENCE_NS (20 * QB_NS_PER_S)
 #define ACK_PAUSE_NS (100 * QB_NS_PER_US)
@@ -364,7 +361,6 @@ static int run_home(struct process *home, uint32_t number, pid_t driver)
 
 static int start_one(struct qb_callers *c, uint32_t number, struct qb_err *err)
 {
-	struct qb_caller_process *one = &c->process[number];
 	uint32_t each = c->board->set.callers / c->processes, first = c->seat_count;
 	pid_t self = getpid();
 
@@ -390,9 +386,8 @@ static int start_one(struct qb_callers *c, uint32_t number, struct qb_err *err)
 
 	for (uint32_t i = first; i < c->seat_count; i++)
 		qb_seat_name(c->seg, c->seat[i], (uint32_t)pid, ticks);
-	*one = (struct qb_caller_process){ .pid = pid, .pidfd = qb_pidfd_open(pid, ticks) };
 	c->process_count = number + 1;
-	return one->pidfd < 0 ? qb_err_errno(err, -one->pidfd, "could not watch a process of callers") : 0;
+	return qb_child_watch(&c->process[number], pid, ticks, "a process of callers", err);
 }
 
 int qb_callers_start(struct qb_callers *c, struct qb_err *err)
@@ -408,29 +403,14 @@ int qb_callers_start(struct qb_callers *c, struct qb_err *err)
 
 int qb_callers_check(const struct qb_callers *c, struct qb_err *err)
 {
-	for (uint32_t i = 0; i < c->process_count; i++)
-		if (qb_pidfd_wait(c->process[i].pidfd, 0) != 0)
-			return qb_err_set(err, QB_ECHILD, "process %u of callers has died; see the messages above", i + 1);
-	return 0;
+	return qb_children_check(c->process, c->process_count, "process of callers", err);
 }
 
 void qb_callers_stop(struct qb_callers *c)
 {
-	uint64_t deadline = qb_now_ns() + LEAVE_NS;
-
 	if (c->process_count)
 		qb_board_end(c->board);
-	for (uint32_t i = 0; i < c->process_count; i++) {
-		struct qb_caller_process *one = &c->process[i];
-		uint64_t now = qb_now_ns();
-
-		if (one->pidfd >= 0 && qb_pidfd_wait(one->pidfd, now < deadline ? deadline - now : 0) != 1)
-			qb_pidfd_signal(one->pidfd, SIGKILL);
-		while (waitpid(one->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-		if (one->pidfd >= 0)
-			close(one->pidfd);
-	}
+	qb_children_stop(c->process, c->process_count);
 	for (uint32_t i = 0; i < c->seat_count; i++)
 		qb_seat_free(c->seg, c->seat[i]);
 	free(c->process);

@@ -9,17 +9,12 @@
 #define QB_RUN_CALLERS_H
 
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/err.h"
 #include "queue/queue.h"
 #include "run/board.h"
+#include "run/children.h"
 #include "workload/plan.h"
-
-struct qb_caller_process {
-	pid_t pid;
-	int pidfd;
-};
 
 struct qb_callers {
 	const struct qb_seg *seg;
@@ -29,7 +24,7 @@ struct qb_callers {
 	struct qb_board *board;         /* its set says how many callers there are */
 	uint32_t processes;
 	uint16_t max_attempts, effect_class;
-	struct qb_caller_process *process;
+	struct qb_child *process;
 	uint32_t process_count;
 	uint32_t *seat;                 /* of each caller, by its number */
 	uint32_t seat_count;

@@ -5,6 +5,7 @@ noinst_LIBRARIES += %D%/libqb-run.a
 	%D%/cacherun.c %D%/cacherun.h \
 	%D%/cachework.c %D%/cachework.h \
 	%D%/callers.c %D%/callers.h \
+	%D%/children.c %D%/children.h \
 	%D%/describe.c \
 	%D%/drain.c \
 	%D%/driver.c %D%/driver.h \

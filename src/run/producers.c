@@ -2,10 +2,8 @@
 #include "run/producers.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -16,7 +14,6 @@
 #include "shm/seat.h"
 #include "shm/wait.h"
 
-#define LEAVE_NS (3 * QB_NS_PER_S)
 /* A segment that is full, and an acknowledgement that does not come. */
 #define PATIENCE_NS (20 * QB_NS_PER_S)
 #define FULL_PAUSE_NS QB_NS_PER_MS
@@ -173,7 +170,6 @@ static __attribute__((noreturn)) void child_main(const struct qb_producers *all,
 
 static int start_one(struct qb_producers *p, uint32_t number, struct qb_err *err)
 {
-	struct qb_producer *one = &p->one[number];
 	int seat = qb_seat_take(p->seg, QB_ROLE_TOOL);
 
 	if (seat < 0)
@@ -192,16 +188,17 @@ static int start_one(struct qb_producers *p, uint32_t number, struct qb_err *err
 	uint64_t ticks = qb_proc_start_ticks(pid);
 
 	qb_seat_name(p->seg, (uint32_t)seat, (uint32_t)pid, ticks);
-	*one = (struct qb_producer){ .pid = pid, .seat = (uint32_t)seat, .pidfd = qb_pidfd_open(pid, ticks) };
+	p->seat[number] = (uint32_t)seat;
 	p->count = number + 1;
-	return one->pidfd < 0 ? qb_err_errno(err, -one->pidfd, "could not watch a producer") : 0;
+	return qb_child_watch(&p->process[number], pid, ticks, "a producer", err);
 }
 
 int qb_producers_start(struct qb_producers *p, struct qb_err *err)
 {
 	int rc = 0;
 
-	p->one = qb_xcalloc(p->gate->set.processes, sizeof(*p->one));
+	p->process = qb_xcalloc(p->gate->set.processes, sizeof(*p->process));
+	p->seat = qb_xcalloc(p->gate->set.processes, sizeof(*p->seat));
 	for (uint32_t i = 0; rc == 0 && i < p->gate->set.processes; i++)
 		rc = start_one(p, i, err);
 	return rc;
@@ -209,32 +206,19 @@ int qb_producers_start(struct qb_producers *p, struct qb_err *err)
 
 int qb_producers_check(const struct qb_producers *p, struct qb_err *err)
 {
-	for (uint32_t i = 0; i < p->count; i++)
-		if (qb_pidfd_wait(p->one[i].pidfd, 0) != 0)
-			return qb_err_set(err, QB_ECHILD, "producer %u has died; see the messages above", i + 1);
-	return 0;
+	return qb_children_check(p->process, p->count, "producer", err);
 }
 
 void qb_producers_stop(struct qb_producers *p)
 {
-	uint64_t deadline = qb_now_ns() + LEAVE_NS;
-
 	if (p->count)
 		qb_gate_end_rounds(p->gate);
-	for (uint32_t i = 0; i < p->count; i++) {
-		struct qb_producer *one = &p->one[i];
-		uint64_t now = qb_now_ns();
-
-		if (one->pidfd >= 0 && qb_pidfd_wait(one->pidfd, now < deadline ? deadline - now : 0) != 1)
-			qb_pidfd_signal(one->pidfd, SIGKILL);
-		/* Collected by whoever comes first: the driver's care for orphans may. */
-		while (waitpid(one->pid, NULL, 0) < 0 && errno == EINTR)
-			;
-		if (one->pidfd >= 0)
-			close(one->pidfd);
-		qb_seat_free(p->seg, one->seat);
-	}
-	free(p->one);
-	p->one = NULL;
+	qb_children_stop(p->process, p->count);
+	for (uint32_t i = 0; i < p->count; i++)
+		qb_seat_free(p->seg, p->seat[i]);
+	free(p->process);
+	free(p->seat);
+	p->process = NULL;
+	p->seat = NULL;
 	p->count = 0;
 }

@@ -9,18 +9,12 @@
 #define QB_RUN_PRODUCERS_H
 
 #include <stdint.h>
-#include <sys/types.h>
 
 #include "base/err.h"
 #include "queue/queue.h"
+#include "run/children.h"
 #include "run/gate.h"
 #include "workload/plan.h"
-
-struct qb_producer {
-	pid_t pid;
-	int pidfd;
-	uint32_t seat;
-};
 
 struct qb_producers {
 	const struct qb_seg *seg;
@@ -29,7 +23,8 @@ struct qb_producers {
 	const struct qb_plan *plan;
 	struct qb_gate *gate;           /* its set says how many there are */
 	uint16_t max_attempts, effect_class;
-	struct qb_producer *one;
+	struct qb_child *process;
+	uint32_t *seat;                 /* of each */
 	uint32_t count;
 };
 
