@@ -178,6 +178,7 @@ pg_programs += \
 	%D%/pg/test-platlib \
 	%D%/pg/test-platlib-address \
 	%D%/pg/test-platlib-cache \
+	%D%/pg/test-platlib-run \
 	%D%/pg/test-queue \
 	%D%/pg/test-queue-cut \
 	%D%/pg/test-restore \
@@ -208,6 +209,7 @@ pg_programs += \
 %C%_pg_test_hostile_LDADD = $(qb_sync_libs) $(CHECK_LIBS)
 %C%_pg_test_platlib_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_platlib_address_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
+%C%_pg_test_platlib_run_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_platlib_cache_LDADD = $(qb_cache_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
 %C%_pg_test_queue_cut_LDADD = $(qb_queue_libs) $(CHECK_LIBS)
@@ -500,6 +502,7 @@ EXTRA_DIST += \
 	%D%/pg/failover.h \
 	%D%/pg/effecttest.h \
 	%D%/pg/pgtest.h \
+	%D%/pg/platlibaddress.h \
 	%D%/pg/platlibtest.h \
 	%D%/pg/queuetest.h \
 	%D%/pg/riverbench.h \

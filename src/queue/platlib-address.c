@@ -29,6 +29,16 @@ static int ask(PGconn *conn, const char *sql, const char *one, const char *two, 
 	return qb_pg_query(conn, sql, a.n, NULL, a.values, a.lengths, a.formats, 1, res, err);
 }
 
+void qb_platlib_failure_write(struct qb_strbuf *out, int64_t code, const char *message)
+{
+	qb_strbuf_add(out, "{");
+	if (code)
+		qb_strbuf_printf(out, "\"code\":%lld,", (long long)code);
+	qb_strbuf_add(out, "\"message\":");
+	qb_platlib_json_string(out, message);
+	qb_strbuf_add(out, "}");
+}
+
 int qb_platlib_record_failure(PGconn *conn, const char *address, int64_t code, const char *message, struct qb_err *err)
 {
 	struct qb_strbuf json = { 0 };
@@ -36,12 +46,7 @@ int qb_platlib_record_failure(PGconn *conn, const char *address, int64_t code, c
 
 	if (rc < 0 || !message)
 		return rc;
-	qb_strbuf_add(&json, "{");
-	if (code)
-		qb_strbuf_printf(&json, "\"code\":%lld,", (long long)code);
-	qb_strbuf_add(&json, "\"message\":");
-	qb_platlib_json_string(&json, message);
-	qb_strbuf_add(&json, "}");
+	qb_platlib_failure_write(&json, code, message);
 	rc = ask(conn, "insert into qbench_platlib.queue_failure (address, error) values ($1, $2)", address, json.data, NULL,
 		 err);
 	qb_strbuf_free(&json);
@@ -150,6 +155,11 @@ int qb_platlib_poller_by_tick(const struct qb_platlib_poller *p)
 	return p->by_tick;
 }
 
+int qb_platlib_poller_drain(struct qb_platlib_poller *p, struct qb_err *err)
+{
+	return qb_platlib_take_notes(p->listener, NULL, NULL, err);
+}
+
 struct awaited { const char *address; int seen; };
 
 static void on_note(void *opaque, const struct qb_platlib_note *note)
@@ -163,8 +173,7 @@ static void on_note(void *opaque, const struct qb_platlib_note *note)
 struct poll {
 	const char *address;
 	uint64_t deadline_ns;
-	int mended;
-	int64_t known;                  /* mended: code of a failure that is an earlier run's; 0: every failure counts */
+	int64_t run;                    /* "fixed": id of the row; 0: the address */
 };
 
 /* 1: notified; 0: the tick, or the deadline; negative. */
@@ -174,7 +183,7 @@ static int wait_for_note(struct qb_platlib_poller *p, const struct poll *how, st
 	uint64_t until = tick_ns < how->deadline_ns ? tick_ns : how->deadline_ns;
 	struct awaited a = { .address = how->address };
 	/* What came before the subscription has found nobody. */
-	int rc = qb_platlib_take_notes(p->listener, how->mended ? on_note : NULL, &a, err);
+	int rc = qb_platlib_take_notes(p->listener, how->run ? on_note : NULL, &a, err);
 
 	while (rc == 0 && !a.seen && qb_now_ns() < until) {
 		rc = qb_platlib_await(p->listener, -1, until, err);
@@ -184,29 +193,43 @@ static int wait_for_note(struct qb_platlib_poller *p, const struct poll *how, st
 	return rc < 0 ? rc : a.seen;
 }
 
-/*
- * The row first: while there is one, what is on record may be the failure of a run before. Behind the row it is that of the run
- * which was waited for, or of a later one; a known one says that the run has recorded none.
- */
-static int look_mended(struct qb_platlib_poller *p, const struct poll *how, struct qb_platlib_failure *failure, struct qb_err *err)
+/* Row and failure as of one moment: behind the row there is what its end has recorded, or a later one. */
+static int look_for_run(struct qb_platlib_poller *p, const struct poll *how, struct qb_platlib_failure *failure,
+			struct qb_err *err)
 {
-	int rc = qb_platlib_address_in_queue(p->conn, how->address, err);
+	struct qb_sql_args a = { .n = 0 };
+	int state = QB_PLATLIB_DONE;
+	PGresult *res = NULL;
+	bool is_there = false;
+	const char *text;
+	size_t bytes;
 
-	if (rc != 0)
-		return rc < 0 ? rc : QB_PLATLIB_PENDING;
-	rc = qb_platlib_recorded_failure(p->conn, how->address, failure, err);
+	qb_arg_text(&a, how->address);
+	qb_arg_i64(&a, how->run);
+	int rc = qb_pg_query(p->conn, "select exists (select from qbench_platlib.queue where id = $2::bigint),"
+			     " (select error from qbench_platlib.queue_failure where address = $1::text and run >= $2::bigint"
+			     " order by run desc limit 1)", a.n, NULL, a.values, a.lengths, a.formats, 1, &res, err);
+
 	if (rc < 0)
 		return rc;
-	return rc && (!how->known || failure->code != how->known) ? QB_PLATLIB_FAILED : QB_PLATLIB_DONE;
+	if (qb_pg_get_bool(res, 0, 0, &is_there))
+		state = qb_err_set(err, QB_ECORRUPT, "whether a row is there is no boolean");
+	else if (is_there)
+		state = QB_PLATLIB_PENDING;
+	else if (qb_pg_get_text(res, 0, 1, &text, &bytes) == 0) {
+		state = QB_PLATLIB_FAILED;
+		if (failure)
+			read_failure(text, bytes, failure);
+	}
+	PQclear(res);
+	return state;
 }
 
 static int poll_address(struct qb_platlib_poller *p, const struct poll *how, struct qb_platlib_failure *failure, struct qb_err *err)
 {
-	struct qb_platlib_failure own;
-
 	p->by_tick = 0;
 	for (;;) {
-		int state = how->mended ? look_mended(p, how, failure ? failure : &own, err) :
+		int state = how->run ? look_for_run(p, how, failure, err) :
 			qb_platlib_address_state(p->conn, how->address, failure, err);
 
 		if (state != QB_PLATLIB_PENDING) {
@@ -219,7 +242,7 @@ static int poll_address(struct qb_platlib_poller *p, const struct poll *how, str
 		if (rc < 0)
 			return rc;
 		p->by_tick = !rc;
-		if (qb_now_ns() >= how->deadline_ns)
+		if (rc == 0 && qb_now_ns() >= how->deadline_ns)
 			return QB_PLATLIB_NOT_YET;
 	}
 }
@@ -232,10 +255,12 @@ int qb_platlib_poll_address(struct qb_platlib_poller *p, const char *address, ui
 	return poll_address(p, &how, failure, err);
 }
 
-int qb_platlib_poll_mended(struct qb_platlib_poller *p, const char *address, int64_t known, uint64_t deadline_ns,
-			   struct qb_platlib_failure *failure, struct qb_err *err)
+int qb_platlib_poll_run(struct qb_platlib_poller *p, const char *address, int64_t run, uint64_t deadline_ns,
+			struct qb_platlib_failure *failure, struct qb_err *err)
 {
-	struct poll how = { .address = address, .deadline_ns = deadline_ns, .mended = 1, .known = known };
+	struct poll how = { .address = address, .deadline_ns = deadline_ns, .run = run };
+	/* From here on: before the first look. What is older says nothing of this run's end. */
+	int rc = qb_platlib_poller_drain(p, err);
 
-	return poll_address(p, &how, failure, err);
+	return rc < 0 ? rc : poll_address(p, &how, failure, err);
 }

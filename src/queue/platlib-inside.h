@@ -36,11 +36,13 @@ struct qb_platlib_settings {
 	int durable;                    /* retry=durable */
 };
 
-/* Where a test steps in; in the order of one Get, then of one failure. */
+/* Where a test steps in; in the order of one Get, then of one failure, then of one who waits for an address. */
 enum qb_platlib_point {
 	QB_PLATLIB_AFTER_EMPTY_POP,     /* nothing found, not yet subscribed */
 	QB_PLATLIB_AFTER_REPUSH,        /* the retry is a row of its own, the old one is still there */
+	QB_PLATLIB_AFTER_RECORD,        /* the outcome is told, the row is there; not of "fixed", where both are one step */
 	QB_PLATLIB_AFTER_DELETE_ROW,    /* its permit is still there */
+	QB_PLATLIB_AFTER_DUPLICATE,     /* "fixed": a push was refused; whose row it was is not yet known */
 	QB_PLATLIB_AFTER_ADDRESS_LOOK,  /* PollAddress has looked, and is not yet subscribed */
 };
 
@@ -136,13 +138,22 @@ struct qb_platlib_work {
 int qb_platlib_create_tables(PGconn *conn, const struct qb_platlib_settings *s, struct qb_err *err);
 /* Once per connection, before the others. */
 int qb_platlib_prepare(PGconn *conn, const struct qb_platlib_settings *s, struct qb_err *err);
-/* QueuePush, and with an address QueuePushAddressed, which may return QB_DUPLICATE. QB_OK; negative. */
+/* QueuePush, and with an address QueuePushAddressed, which may return QB_DUPLICATE. QB_OK and *row (may be NULL); negative. */
 int qb_platlib_push(PGconn *conn, const struct qb_platlib_settings *s, const char *address, int64_t type,
-		    const struct qb_strbuf *item, struct qb_err *err);
+		    const struct qb_strbuf *item, int64_t *row, struct qb_err *err);
+/* "fixed": *row: which one has that address now; 0: none. 0 or negative. */
+int qb_platlib_row_of(PGconn *conn, const char *address, int64_t *row, struct qb_err *err);
 /* QueuePop. QB_OK; QB_EMPTY (sql.ErrNoRows); negative. */
 int qb_platlib_pop(PGconn *conn, struct qb_platlib_work *work, struct qb_err *err);
 /* QueueDelete: the row, then the permit, then work-ready. *rows: how many rows the permit had (may be NULL). */
 int qb_platlib_delete(PGconn *conn, const struct qb_platlib_settings *s, int64_t permit, int *rows, struct qb_err *err);
+/*
+ * "fixed", the end of an addressed job in one statement: the row goes, the failures of its run and of those before with it,
+ * `failure` (JSON, or NULL) is recorded as its run's, and who waits is told. Nothing of it when the permit was taken away.
+ * Then the permit. 0 or negative.
+ */
+int qb_platlib_delete_run(PGconn *conn, const struct qb_platlib_settings *s, int64_t permit, const char *address,
+			  const char *failure, struct qb_err *err);
 /* Back into the queue under its old id, with a new item, not before now + delay_ns; ours. */
 int qb_platlib_requeue(PGconn *conn, const struct qb_platlib_settings *s, int64_t permit, const struct qb_strbuf *item,
 		       uint64_t delay_ns, int *rows, struct qb_err *err);
@@ -210,10 +221,17 @@ struct qb_platlib_caller {
 };
 
 struct qb_platlib_caller *qb_platlib_caller_of(struct qb_queue *q);
-/* As enqueue_unique. */
+/* As enqueue_unique; *row as qb_platlib_push(). */
 int qb_platlib_push_addressed(struct qb_queue *q, const struct qb_submit *job, const char *address,
-			      struct qb_queue_ticket *ticket, struct qb_err *err);
+			      struct qb_queue_ticket *ticket, int64_t *row, struct qb_err *err);
 /* What RecordFailure gets when the job of that lane ends; message NULL: nil. */
 void qb_platlib_tell(struct qb_queue *q, unsigned lane, int64_t code, const char *message);
+
+/* ---- platlib-address.c ---- */
+
+/* {"code":7,"message":"..."}, the code left out when 0. */
+void qb_platlib_failure_write(struct qb_strbuf *out, int64_t code, const char *message);
+/* What has come and nobody waits for goes, so that the server need not keep it. 0 or negative. */
+int qb_platlib_poller_drain(struct qb_platlib_poller *p, struct qb_err *err);
 
 #endif

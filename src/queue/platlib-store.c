@@ -46,10 +46,13 @@ static const char durable_sql[] =
 	"alter table qbench_platlib.queue add column not_before timestamptz;"
 	"create index queue_not_before on qbench_platlib.queue (not_before) where not_before is not null;";
 
+/* Whose failure it is: the id of its row. */
+static const char run_sql[] = "alter table qbench_platlib.queue_failure add column run bigint;";
+
 static const char push_sql[] =
 	"with new as (insert into qbench_platlib.queue (name, priority, item, group_id, type, address, carrier)"
-	" values ('" QUEUE_NAME "', $1::bigint, $2::bytea, null, $3::bigint, $4::text, '') returning 1)"
-	" select pg_notify('" QB_PLATLIB_MESSAGES "', $5) from new";
+	" values ('" QUEUE_NAME "', $1::bigint, $2::bytea, null, $3::bigint, $4::text, '') returning id)"
+	" select id, pg_notify('" QB_PLATLIB_MESSAGES "', $5) from new";
 
 /* $1: the largest priority number; $2: types. */
 #define ELIGIBLE " where name = '" QUEUE_NAME "' and priority <= $1::bigint and permit = 0 and type = any($2::bigint[])"
@@ -80,10 +83,19 @@ static const char delete_permit_sql[] =
 	"with gone as (delete from qbench_platlib.queue_permits where id = $1::bigint)"
 	" select pg_notify('" QB_PLATLIB_MESSAGES "', $2)";
 
+static const char delete_run_sql[] =
+	"with gone as (delete from qbench_platlib.queue where permit = $1::bigint returning id, address),"
+	" old as (delete from qbench_platlib.queue_failure f using gone where f.address = gone.address and f.run <= gone.id),"
+	" told as (insert into qbench_platlib.queue_failure (address, error, run)"
+	" select address, $2::text, id from gone where $2::text is not null)"
+	" select pg_notify('" QB_PLATLIB_MESSAGES "', $3) from gone";
+
 static const char requeue_sql[] =
 	"with back as (update qbench_platlib.queue set permit = 0, updated_at = now(), item = $2::bytea,"
 	" not_before = now() + $3::bigint * interval '1 microsecond' where permit = $1::bigint returning 1)"
 	" select count(*) from back";
+
+static const char row_of_sql[] = "select id from qbench_platlib.queue where address = $1::text";
 
 static const char notify_sql[] = "select pg_notify('" QB_PLATLIB_MESSAGES "', $1)";
 
@@ -95,6 +107,8 @@ int qb_platlib_create_tables(PGconn *conn, const struct qb_platlib_settings *s, 
 		rc = qb_pg_exec(conn, groups_sql, err);
 	if (rc == 0 && s->durable)
 		rc = qb_pg_exec(conn, durable_sql, err);
+	if (rc == 0 && s->adapter == QB_PLATLIB_FIXED)
+		rc = qb_pg_exec(conn, run_sql, err);
 	return rc < 0 ? rc : qb_pg_exec(conn, "commit", err);
 }
 
@@ -132,6 +146,10 @@ int qb_platlib_prepare(PGconn *conn, const struct qb_platlib_settings *s, struct
 		rc = qb_pg_prepare(conn, all[i].name, all[i].sql, 0, NULL, err);
 	if (rc == 0 && s->durable)
 		rc = qb_pg_prepare(conn, "requeue", requeue_sql, 0, NULL, err);
+	if (rc == 0 && s->adapter == QB_PLATLIB_FIXED)
+		rc = qb_pg_prepare(conn, "delete-run", delete_run_sql, 0, NULL, err);
+	if (rc == 0 && s->adapter == QB_PLATLIB_FIXED)
+		rc = qb_pg_prepare(conn, "row-of", row_of_sql, 0, NULL, err);
 	return rc;
 }
 
@@ -141,9 +159,10 @@ static int run(PGconn *conn, const char *name, const struct qb_sql_args *a, PGre
 }
 
 int qb_platlib_push(PGconn *conn, const struct qb_platlib_settings *s, const char *address, int64_t type,
-		    const struct qb_strbuf *item, struct qb_err *err)
+		    const struct qb_strbuf *item, int64_t *row, struct qb_err *err)
 {
 	struct qb_sql_args a = { .n = 0 };
+	PGresult *res = NULL;
 	char note[QB_PLATLIB_NOTE_BYTES];
 
 	qb_arg_i64(&a, PRIORITY);
@@ -151,13 +170,31 @@ int qb_platlib_push(PGconn *conn, const struct qb_platlib_settings *s, const cha
 	qb_arg_i64(&a, type);
 	qb_arg_text(&a, address);
 	qb_arg_text(&a, qb_platlib_note_ready(note, s->adapter != QB_PLATLIB_PUBLISHED));
-	int rc = run(conn, "push", &a, NULL, err);
+	int rc = run(conn, "push", &a, &res, err);
 
 	if (rc < 0 && address && strcmp(qb_pg_sqlstate(), "23505") == 0) {
 		qb_err_clear(err);
 		return QB_DUPLICATE;
 	}
+	if (rc == 0 && row && qb_pg_get_i64(res, 0, 0, row))
+		rc = qb_err_set(err, QB_ECORRUPT, "the id of a row is no bigint");
+	PQclear(res);
 	return rc < 0 ? rc : QB_OK;
+}
+
+int qb_platlib_row_of(PGconn *conn, const char *address, int64_t *row, struct qb_err *err)
+{
+	struct qb_sql_args a = { .n = 0 };
+	PGresult *res = NULL;
+
+	*row = 0;
+	qb_arg_text(&a, address);
+	int rc = run(conn, "row-of", &a, &res, err);
+
+	if (rc == 0 && PQntuples(res) > 0 && qb_pg_get_i64(res, 0, 0, row))
+		rc = qb_err_set(err, QB_ECORRUPT, "the id of a row is no bigint");
+	PQclear(res);
+	return rc;
 }
 
 /* As the runner has them registered: one per kind. */
@@ -313,6 +350,25 @@ int qb_platlib_delete(PGconn *conn, const struct qb_platlib_settings *s, int64_t
 
 	if (rc == 0)
 		rc = read_rows(res, rows, err);
+	if (rc < 0)
+		return rc;
+	qb_platlib_at(QB_PLATLIB_AFTER_DELETE_ROW);
+	return delete_permit(conn, s, permit, err);
+}
+
+int qb_platlib_delete_run(PGconn *conn, const struct qb_platlib_settings *s, int64_t permit, const char *address,
+			  const char *failure, struct qb_err *err)
+{
+	struct qb_sql_args a = { .n = 0 };
+	struct qb_strbuf note = { 0 };
+
+	qb_platlib_note_complete(&note, address);
+	qb_arg_i64(&a, permit);
+	qb_arg_text(&a, failure);
+	qb_arg_text(&a, note.data);
+	int rc = run(conn, "delete-run", &a, NULL, err);
+
+	qb_strbuf_free(&note);
 	if (rc < 0)
 		return rc;
 	qb_platlib_at(QB_PLATLIB_AFTER_DELETE_ROW);

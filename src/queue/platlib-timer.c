@@ -79,7 +79,7 @@ int qb_platlib_timers_fire(struct qb_platlib_timers *t, PGconn *conn, const stru
 			i++;
 			continue;
 		}
-		int rc = qb_platlib_push(conn, s, NULL, due->type, &due->item, err);
+		int rc = qb_platlib_push(conn, s, NULL, due->type, &due->item, NULL, err);
 
 		qb_strbuf_free(&due->item);
 		*due = t->timer[--t->count];

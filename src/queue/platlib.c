@@ -207,7 +207,7 @@ static int platlib_open(const struct qb_queue_env *env, struct qb_queue **out, s
 /* ---- producer ---- */
 
 static int push(struct qb_queue *q, const struct qb_submit *job, const char *address, struct qb_queue_ticket *ticket,
-		struct qb_err *err)
+		int64_t *row, struct qb_err *err)
 {
 	struct qb_platlib_item item = {
 		.job_id = job->job_id, .tenant = job->tenant, .work_us = job->work_us, .kind = job->kind, .attempt = 1,
@@ -222,7 +222,7 @@ static int push(struct qb_queue *q, const struct qb_submit *job, const char *add
 	ticket->a = job->job_id;
 	ticket->b = 0;
 	qb_platlib_item_write(&item, &json);
-	int rc = qb_platlib_push(q->conn, &q->s, address, qb_platlib_type(job->kind), &json, err);
+	int rc = qb_platlib_push(q->conn, &q->s, address, qb_platlib_type(job->kind), &json, row, err);
 
 	qb_strbuf_free(&json);
 	return rc;
@@ -231,14 +231,20 @@ static int push(struct qb_queue *q, const struct qb_submit *job, const char *add
 static int platlib_enqueue(struct qb_queue *q, const struct qb_submit *job, struct qb_queue_ticket *ticket,
 			   struct qb_err *err)
 {
-	return push(q, job, NULL, ticket, err);
+	return push(q, job, NULL, ticket, NULL, err);
 }
 
 /* AddressedPush: the address is taken while the job is queued or runs. */
 int qb_platlib_push_addressed(struct qb_queue *q, const struct qb_submit *job, const char *address,
-			      struct qb_queue_ticket *ticket, struct qb_err *err)
+			      struct qb_queue_ticket *ticket, int64_t *row, struct qb_err *err)
 {
-	return push(q, job, address, ticket, err);
+	return push(q, job, address, ticket, row, err);
+}
+
+static int platlib_enqueue_unique(struct qb_queue *q, const struct qb_submit *job, const char *key,
+				  struct qb_queue_ticket *ticket, struct qb_err *err)
+{
+	return push(q, job, key, ticket, NULL, err);
 }
 
 /* The insert had committed when enqueue() returned. */
@@ -390,21 +396,45 @@ void qb_platlib_tell(struct qb_queue *q, unsigned lane, int64_t code, const char
 	l->code = message ? code : 0;
 }
 
+/* The permit may have been taken away: then it matches no row, and the library does not look. */
+static int tell_delete_notify(struct qb_queue *q, const struct lane *l, const char *failure, struct qb_err *err)
+{
+	int rc = qb_platlib_record_failure(q->conn, l->address, l->code, failure, err);
+
+	if (rc < 0)
+		return rc;
+	qb_platlib_at(QB_PLATLIB_AFTER_RECORD);
+	rc = qb_platlib_delete(q->conn, &q->s, l->permit, NULL, err);
+	return rc < 0 ? rc : qb_platlib_notify_complete(q->conn, l->address, err);
+}
+
+/* "fixed": all three or none, and none for a permit that was taken away. */
+static int end_run(struct qb_queue *q, const struct lane *l, const char *failure, struct qb_err *err)
+{
+	struct qb_strbuf json = { 0 };
+
+	if (failure)
+		qb_platlib_failure_write(&json, l->code, failure);
+	int rc = qb_platlib_delete_run(q->conn, &q->s, l->permit, l->address, failure ? json.data : NULL, err);
+
+	qb_strbuf_free(&json);
+	return rc;
+}
+
 /* What the agent does when a runner returns, in its order. failure NULL: it returned nil. */
 static int end_job(struct qb_queue *q, unsigned lane, const char *failure, struct qb_err *err)
 {
 	struct lane *l = &q->lane[lane];
-	int rc = 0;
+	int rc;
 
 	if (q->keeper)
 		qb_platlib_keeper_hold(q->keeper, lane, 0);
-	if (*l->address)
-		rc = qb_platlib_record_failure(q->conn, l->address, l->code, failure, err);
-	/* The permit may have been taken away: then it matches no row, and the library does not look. */
-	if (rc == 0)
+	if (!*l->address)
 		rc = qb_platlib_delete(q->conn, &q->s, l->permit, NULL, err);
-	if (rc == 0 && *l->address)
-		rc = qb_platlib_notify_complete(q->conn, l->address, err);
+	else if (q->s.adapter == QB_PLATLIB_FIXED)
+		rc = end_run(q, l, failure, err);
+	else
+		rc = tell_delete_notify(q, l, failure, err);
 	clear_lane(q, lane);
 	job_ended(q);
 	return rc;
@@ -425,7 +455,8 @@ static int wait_in_row(struct qb_queue *q, unsigned lane, const struct qb_strbuf
 	uint64_t now = qb_now_ns();
 	int rows = 0, rc = 0;
 
-	if (*l->address)
+	/* "fixed": what is recorded is an earlier run's, which nobody who waits for this one is told. */
+	if (*l->address && q->s.adapter != QB_PLATLIB_FIXED)
 		rc = qb_platlib_record_failure(q->conn, l->address, 0, NULL, err);
 	if (rc == 0)
 		rc = qb_platlib_requeue(q->conn, &q->s, l->permit, item, due_ns > now ? due_ns - now : 0, &rows, err);
@@ -457,7 +488,7 @@ static int platlib_fail(struct qb_queue *q, struct qb_queue_job *job, int perman
 	if (*due_ns > qb_now_ns()) {
 		qb_platlib_timers_add(&q->timers, *due_ns, l->type, &item);
 	} else {
-		rc = qb_platlib_push(q->conn, &q->s, NULL, l->type, &item, err);
+		rc = qb_platlib_push(q->conn, &q->s, NULL, l->type, &item, NULL, err);
 		qb_strbuf_free(&item);
 	}
 	if (rc < 0)
@@ -539,7 +570,7 @@ const struct qb_queue_ops qb_queue_platlib = {
 	.open = platlib_open,
 	.close = platlib_close,
 	.enqueue = platlib_enqueue,
-	.enqueue_unique = qb_platlib_push_addressed,
+	.enqueue_unique = platlib_enqueue_unique,
 	.acknowledged = platlib_acknowledged,
 	.claim = platlib_claim,
 	.start = platlib_start,

@@ -61,10 +61,10 @@ void qb_platlib_poller_close(struct qb_platlib_poller *p);
 int qb_platlib_poll_address(struct qb_platlib_poller *p, const char *address, uint64_t deadline_ns,
 			    struct qb_platlib_failure *failure, struct qb_err *err);
 /*
- * Ours: nothing that is notified is missed, a failure is not told while a row with the address is there, and the one with the
- * code `known` (0: none), which is an earlier run's, not at all.
+ * "fixed": until the row with the id `run` is gone. Nothing that is notified is missed, and a failure is told only behind the
+ * row, if it is of that run or of a later one of the address.
  */
-int qb_platlib_poll_mended(struct qb_platlib_poller *p, const char *address, int64_t known, uint64_t deadline_ns,
+int qb_platlib_poll_run(struct qb_platlib_poller *p, const char *address, int64_t run, uint64_t deadline_ns,
 			   struct qb_platlib_failure *failure, struct qb_err *err);
 /* Was it a tick, and no notification, behind which the last poll found what it returned? */
 int qb_platlib_poller_by_tick(const struct qb_platlib_poller *p);
