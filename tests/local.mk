@@ -353,7 +353,16 @@ crash_bugs = \
 	%D%/crash/bugs/96-old-announcement-believed.patch \
 	%D%/crash/bugs/97-ambiguous-has-no-key.patch \
 	%D%/crash/bugs/98-holder-by-its-slot.patch \
-	%D%/crash/bugs/99-key-of-another-generation.patch
+	%D%/crash/bugs/99-key-of-another-generation.patch \
+	%D%/crash/bugs/100-look-before-the-bit.patch \
+	%D%/crash/bugs/101-released-and-not-counted.patch \
+	%D%/crash/bugs/102-recovery-wakes-nobody.patch \
+	%D%/crash/bugs/103-only-one-is-woken.patch \
+	%D%/crash/bugs/104-failed-and-nobody-woken.patch \
+	%D%/crash/bugs/105-given-up-and-not-noted.patch \
+	%D%/crash/bugs/106-resolved-and-not-noted.patch \
+	%D%/crash/bugs/107-repair-clears-the-bit.patch \
+	%D%/crash/bugs/108-woken-before-the-end.patch
 EXTRA_DIST += $(crash_bugs)
 # shm/ once more: with its fault points, and with a switch before each atomic access.
 check_LIBRARIES += %D%/crash/libqb-shm-fault.a %D%/crash/libqb-shm-point.a
