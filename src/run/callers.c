@@ -228,7 +228,13 @@ static void remove_items(struct caller *c, enum qb_cache_phase phase)
 {
 	const struct qb_cacheset *set = &c->home->all->board->set;
 	uint32_t first = qb_cacheset_first_address(set, phase), n = qb_cacheset_addresses(set, phase);
+	struct qb_err lost = { 0 };
 
+	/* Its last request may have broken its queue. */
+	if (!c->cache && open_caller(c, &lost) < 0) {
+		qb_log(QB_LOG_ERROR, "the items stay: %s", lost.text);
+		return;
+	}
 	for (uint32_t i = 0; i < n; i++) {
 		char address[QB_CACHE_ADDRESS_BYTES];
 		struct qb_cache_spec spec = { .dir = "", .address = qb_cacheset_text(first + i, address), .in_memory = 1 };
