@@ -665,12 +665,14 @@ check-crash-long:
 		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests) $(stress_programs)'
 	$(top_srcdir)/tests/crash/figures.sh tests/crash kill_points double_crashes schedules real_kills
 # What is worth its time in a build with sanitizers: the programs, and the scripts that run the product under kills.
-# (Servers that break are tried in the ordinary build.)
-sanitized_pg_programs = $(filter-out %D%/pg/faults% %D%/pg/test-failover %D%/pg/test-cluster %D%/pg/test-sweep,$(pg_programs))
-sanitized_tests = $(unit_programs) $(model_programs) $(fuzz_programs) $(crash_programs) $(stress_tests) \
+# (Servers that break, connections cut at each byte and single steps are tried in the ordinary build.)
+sanitized_pg_programs = $(filter-out %D%/pg/faults% %D%/pg/test-failover %D%/pg/test-cluster %D%/pg/test-sweep \
+	%D%/pg/test-queue-cut %D%/pg/test-restore-cut %D%/pg/test-sync-cut %D%/pg/wire%,$(pg_programs))
+sanitized_crash_programs = $(filter-out %D%/crash/steps,$(crash_programs))
+sanitized_tests = $(unit_programs) $(model_programs) $(fuzz_programs) $(sanitized_crash_programs) $(stress_tests) \
 	$(sanitized_pg_programs) $(cli_scripts) %D%/pg/jsonl.tap %D%/pg/kill-all.tap
 check-sanitized:
-	QB_WIRE_CUTS=$${QB_WIRE_CUTS-60} $(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sanitized_tests)'
+	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sanitized_tests)'
 check-pg:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(pg_tests)'
 # Only the storms, for so many minutes.
