@@ -665,10 +665,11 @@ check-crash-long:
 		$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(crash_tests) $(stress_programs)'
 	$(top_srcdir)/tests/crash/figures.sh tests/crash kill_points double_crashes schedules real_kills
 # What is worth its time in a build with sanitizers: the programs, and the scripts that run the product under kills.
-# (Servers that break, connections cut at each byte and single steps are tried in the ordinary build.)
+# (Servers that break, connections cut at each byte, single steps, long schedules and thousands of forks are tried in the
+# ordinary build.)
 sanitized_pg_programs = $(filter-out %D%/pg/faults% %D%/pg/test-failover %D%/pg/test-cluster %D%/pg/test-sweep \
 	%D%/pg/test-queue-cut %D%/pg/test-restore-cut %D%/pg/test-sync-cut %D%/pg/wire%,$(pg_programs))
-sanitized_crash_programs = $(filter-out %D%/crash/steps,$(crash_programs))
+sanitized_crash_programs = $(filter-out %D%/crash/schedules %D%/crash/steps %D%/crash/storage-kills,$(crash_programs))
 sanitized_tests = $(unit_programs) $(model_programs) $(fuzz_programs) $(sanitized_crash_programs) $(stress_tests) \
 	$(sanitized_pg_programs) $(cli_scripts) %D%/pg/jsonl.tap %D%/pg/kill-all.tap
 check-sanitized:
