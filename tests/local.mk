@@ -669,11 +669,13 @@ check-crash-long:
 # ordinary build.)
 sanitized_pg_programs = $(filter-out %D%/pg/faults% %D%/pg/test-failover %D%/pg/test-cluster %D%/pg/test-sweep \
 	%D%/pg/test-queue-cut %D%/pg/test-restore-cut %D%/pg/test-sync-cut %D%/pg/wire%,$(pg_programs))
-sanitized_crash_programs = $(filter-out %D%/crash/schedules %D%/crash/steps %D%/crash/storage-kills,$(crash_programs))
+sanitized_crash_programs = $(filter-out %D%/crash/fault-points %D%/crash/schedules %D%/crash/steps \
+	%D%/crash/storage-kills,$(crash_programs))
 sanitized_tests = $(unit_programs) $(model_programs) $(fuzz_programs) $(sanitized_crash_programs) $(stress_tests) \
 	$(sanitized_pg_programs) $(cli_scripts) %D%/pg/jsonl.tap %D%/pg/kill-all.tap
-check-sanitized:
-	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(sanitized_tests)'
+check-sanitized: qbench$(EXEEXT) decode-events$(EXEEXT) $(helper_programs)
+	rm -f $(TEST_LOGS)
+	$(MAKE) $(AM_MAKEFLAGS) $(TEST_SUITE_LOG) TESTS='$(sanitized_tests)'
 check-pg:
 	$(MAKE) $(AM_MAKEFLAGS) check TESTS='$(pg_tests)'
 # Only the storms, for so many minutes.
