@@ -507,6 +507,7 @@ lint_scripts = \
 %C%_lint_print_layout_LDADD = $(qb_shm_libs)
 EXTRA_DIST += \
 	%D%/lib/shm-fixture.h \
+	%D%/lib/testdir.h \
 	%D%/pg/loadtest.h \
 	%D%/pg/failover.h \
 	%D%/pg/effecttest.h \

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <sys/socket.h>
 
-#include "base/fdio.h"
 #include "cache/cache.h"
 #include "tests/pg/platlibaddress.h"
+#include "tests/lib/testdir.h"
 
 char *pgtest_base;
 
@@ -295,7 +295,6 @@ struct served {
 	void (*before_push)(struct served *s), (*after_push)(struct served *s);
 	unsigned executions;
 	struct qb_cache_return ret;
-	char root[512];
 	pthread_t thread;
 };
 
@@ -333,14 +332,12 @@ static struct qb_cache *cache_on(struct served *s, struct qb_queue *q)
 
 static void serve(struct served *s, const char *name, const char *options)
 {
-	const char *tmp = getenv("TMPDIR");
 	struct qb_err err = { 0 };
 
 	*s = (struct served){ .executions = 0 };
 	plat_open(&s->b, name, options);
-	snprintf(s->root, sizeof(s->root), "%s/qb-platlib-cache-XXXXXX", tmp ? tmp : "/tmp");
-	ck_assert_ptr_nonnull(mkdtemp(s->root));
-	ck_ok(qb_store_open(s->root, &(struct qb_store_config){ 0 }, &s->store, &err), err);
+	qb_test_dir_empty();
+	ck_ok(qb_store_open(qb_test_dir, &(struct qb_store_config){ 0 }, &s->store, &err), err);
 	s->q = consumer(&s->b);
 	s->caller = cache_on(s, s->b.driver);
 	s->runner = cache_on(s, s->q);
@@ -352,7 +349,6 @@ static void served(struct served *s)
 	qb_cache_close(s->caller);
 	qb_cache_close(s->runner);
 	qb_store_close(s->store);
-	qb_remove_tree(s->root);
 	s->b.ops->close(s->q);
 	bench_close(&s->b);
 }
@@ -476,6 +472,7 @@ int main(void)
 
 	tcase_set_timeout(tc, 60);
 	tcase_add_unchecked_fixture(tc, shared_start, shared_stop);
+	tcase_add_unchecked_fixture(tc, qb_test_dir_make, qb_test_dir_remove);
 	tcase_add_loop_test(tc, old_failure_is_told_at_once_by_the_library_and_not_by_fixed, 0, 2);
 	tcase_add_loop_test(tc, record_reaches_the_table_with_the_end_of_the_job_and_a_success_clears_it, 0, 2);
 	tcase_add_loop_test(tc, push_joins_while_the_row_is_there_and_is_accepted_when_it_is_gone, 0, 2);

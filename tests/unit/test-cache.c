@@ -13,11 +13,11 @@
 #include <unistd.h>
 
 #include "base/clock.h"
-#include "base/fdio.h"
 #include "cache/cache.h"
 #include "shm/recovery.h"
 #include "shm/seat.h"
 #include "tests/lib/shm-fixture.h"
+#include "tests/lib/testdir.h"
 
 #define ADDRESS "item-1"
 #define LONG_NS (10 * QB_NS_PER_S)
@@ -27,7 +27,6 @@ enum outcome { PUT, FAIL, NOTHING };
 
 static struct qb_seg seg;
 static struct qb_store *store;
-static char root[512];
 static struct qb_queue *worker_q, *other_q;
 static struct qb_cache *worker_cache;
 static struct qb_queue_ops ops;
@@ -89,16 +88,14 @@ static struct qb_cache *open_cache(struct qb_queue *q, int stale, uint64_t deadl
 
 static void begin(int faithful)
 {
-	const char *tmp = getenv("TMPDIR");
 	struct qb_config_shm cfg;
 	struct qb_err err = { 0 };
 
 	qb_test_config(&cfg);
 	cfg.seat_count = 16;
 	qb_test_create(&seg, &cfg);
-	snprintf(root, sizeof(root), "%s/qb-cache-XXXXXX", tmp ? tmp : "/tmp");
-	ck_assert_ptr_nonnull(mkdtemp(root));
-	ck_assert_int_eq(qb_store_open(root, &(struct qb_store_config){ 0 }, &store, &err), 0);
+	qb_test_dir_empty();
+	ck_assert_int_eq(qb_store_open(qb_test_dir, &(struct qb_store_config){ 0 }, &store, &err), 0);
 	ops = qb_queue_shm;
 	addressed = *ops.addressed;
 	if (faithful)
@@ -125,7 +122,6 @@ static void teardown(void)
 	ops.close(worker_q);
 	ops.close(other_q);
 	qb_store_close(store);
-	qb_remove_tree(root);
 	qb_seg_detach(&seg);
 }
 
@@ -529,6 +525,7 @@ int main(void)
 	Suite *s = suite_create("cache");
 	TCase *t = tcase_create("right");
 
+	tcase_add_unchecked_fixture(t, qb_test_dir_make, qb_test_dir_remove);
 	tcase_add_checked_fixture(t, setup, teardown);
 	tcase_add_test(t, a_miss_is_executed_and_then_hit);
 	tcase_add_test(t, who_joins_gets_the_item_of_that_run);
@@ -547,6 +544,7 @@ int main(void)
 	tcase_add_test(t, of_many_callers_one_executes);
 	suite_add_tcase(s, t);
 	t = tcase_create("faithful");
+	tcase_add_unchecked_fixture(t, qb_test_dir_make, qb_test_dir_remove);
 	tcase_add_checked_fixture(t, setup_faithful, teardown);
 	tcase_add_test(t, a_faithful_runner_computes_it_again);
 	tcase_add_test(t, a_faithful_joiner_never_pushes_again);

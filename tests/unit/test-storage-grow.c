@@ -19,13 +19,14 @@
 #include "cache/storage.h"
 #include "shm/status.h"
 #include "tests/lib/store-item.h"
+#include "tests/lib/testdir.h"
 
 #define CHUNK 100u
 #define CHUNKS 3u
 #define THREADS 4u
 #define NAMES 3u
 
-static char dir[64], root[96];
+static char root[300];
 static struct qb_store *store;
 static struct qb_err err;
 
@@ -38,24 +39,11 @@ static struct qb_store *open_store(uint64_t chunk_wait_ns)
 	return s;
 }
 
-/* By the runner itself, once: whatever becomes of a test, what it made is removed. */
-static void make_dir(void)
-{
-	strcpy(dir, "/tmp/qb-test-grow-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-	qb_remove_tree(dir);
-}
-
 static void set_up(void)
 {
 	qb_err_clear(&err);
-	qb_remove_tree(dir);
-	ck_assert_int_eq(mkdir(dir, 0700), 0);
-	snprintf(root, sizeof(root), "%s/s", dir);
+	qb_test_dir_empty();
+	snprintf(root, sizeof(root), "%s/s", qb_test_dir);
 	store = open_store(60 * QB_NS_PER_S);
 }
 
@@ -509,7 +497,7 @@ int main(void)
 	SRunner *sr;
 	int failed;
 
-	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
+	tcase_add_unchecked_fixture(tc, qb_test_dir_make, qb_test_dir_remove);
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, item_is_read_while_it_grows);
 	tcase_add_test(tc, old_item_stays_until_the_new_one_is_complete);

@@ -17,8 +17,9 @@
 #include "cache/storage.h"
 #include "shm/status.h"
 #include "tests/lib/store-item.h"
+#include "tests/lib/testdir.h"
 
-static char dir[64], root[96];
+static char root[300];
 static struct qb_store *store;
 static struct qb_err err;
 
@@ -31,24 +32,11 @@ static struct qb_store *open_store(void)
 	return s;
 }
 
-/* By the runner itself, once: whatever becomes of a test, what it made is removed. */
-static void make_dir(void)
-{
-	strcpy(dir, "/tmp/qb-test-storage-XXXXXX");
-	ck_assert_ptr_nonnull(mkdtemp(dir));
-}
-
-static void remove_dir(void)
-{
-	qb_remove_tree(dir);
-}
-
 static void set_up(void)
 {
 	qb_err_clear(&err);
-	qb_remove_tree(dir);
-	ck_assert_int_eq(mkdir(dir, 0700), 0);
-	snprintf(root, sizeof(root), "%s/s", dir);
+	qb_test_dir_empty();
+	snprintf(root, sizeof(root), "%s/s", qb_test_dir);
 	store = open_store();
 }
 
@@ -240,8 +228,8 @@ END_TEST
 
 START_TEST(links_and_pipes_are_not_followed)
 {
-	char *link_dir = in_root("to-dir"), *link_item = in_root("d/to-item"), *pipe_name = in_root("d/pipe"), *outside = qb_xasprintf("%s/out", dir);
-	char *precious = qb_xasprintf("%s/out/file", dir), *data;
+	char *link_dir = in_root("to-dir"), *link_item = in_root("d/to-item"), *pipe_name = in_root("d/pipe"), *outside = qb_xasprintf("%s/out", qb_test_dir);
+	char *precious = qb_xasprintf("%s/out/file", qb_test_dir), *data;
 	struct item_source src = { .number = 3 };
 	size_t bytes;
 
@@ -404,7 +392,7 @@ START_TEST(item_moves_to_another_store)
 	struct qb_store *other, *mine = store;
 	struct item_source src = { .number = 77 };
 	struct qb_store_info info;
-	char *second = qb_xasprintf("%s/second", dir);
+	char *second = qb_xasprintf("%s/second", qb_test_dir);
 
 	for (int i = 0; i < 2; i++) {
 		const char *path = i == 0 || !mkdtemp(elsewhere) ? second : elsewhere;
@@ -435,7 +423,7 @@ int main(void)
 	SRunner *sr;
 	int failed;
 
-	tcase_add_unchecked_fixture(tc, make_dir, remove_dir);
+	tcase_add_unchecked_fixture(tc, qb_test_dir_make, qb_test_dir_remove);
 	tcase_add_checked_fixture(tc, set_up, tear_down);
 	tcase_add_test(tc, item_is_there_until_it_is_removed);
 	tcase_add_test(tc, reader_keeps_its_item_over_a_put_and_a_removal);
