@@ -110,6 +110,11 @@ static void note(struct qb_event_writer *log, const struct qb_queue_job *job, en
 	qb_event_commit(log, e);
 }
 
+static void complain(struct qb_cachework *w, const struct qb_queue_job *job, const struct qb_err *err)
+{
+	qb_log(w->complaints++ ? QB_LOG_DEBUG : QB_LOG_WARNING, "job %llu: %s", (unsigned long long)job->job_id, err->text);
+}
+
 int qb_cachework_found(struct qb_cachework *w, struct qb_event_writer *log, const struct qb_queue_job *job, struct qb_err *err)
 {
 	struct named n;
@@ -117,7 +122,11 @@ int qb_cachework_found(struct qb_cachework *w, struct qb_event_writer *log, cons
 
 	if (rc == 1)
 		note(log, job, QB_CACHE_FOUND, 0);
-	return rc;
+	if (rc >= 0 || rc == QB_EPG)
+		return rc;
+	/* A store that cannot be looked at is no broken queue; what it is worth is seen at the put. */
+	complain(w, job, err);
+	return 0;
 }
 
 /* The rest of an item follows from its head. */
@@ -157,11 +166,6 @@ int qb_cache_item_is_good(const void *data, size_t bytes, uint32_t address)
 	memcpy(&head, data, sizeof(head));
 	return head.magic == ITEM_MAGIC && head.address == address && head.bytes == bytes &&
 	       head.crc == qb_crc32c(0, (const uint8_t *)data + sizeof(head), bytes - sizeof(head));
-}
-
-static void complain(struct qb_cachework *w, const struct qb_queue_job *job, const struct qb_err *err)
-{
-	qb_log(w->complaints++ ? QB_LOG_DEBUG : QB_LOG_WARNING, "job %llu: %s", (unsigned long long)job->job_id, err->text);
 }
 
 int qb_cachework_put(struct qb_cachework *w, struct qb_event_writer *log, const struct qb_queue_job *job, struct qb_err *err)
